@@ -1,0 +1,1 @@
+"""Libraries of Darkroom: they know nothing of the services that use them."""

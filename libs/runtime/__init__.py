@@ -1,0 +1,1 @@
+"""What every service has: settings, logging, metrics, health, tracing and a life cycle."""
