@@ -39,7 +39,7 @@ class CommonSettings(_Group):
     mongo_connection_string: str = Field(
         default="mongodb://127.0.0.1:27017/?replicaSet=rs0",
         validation_alias=AliasChoices("MONGO_CONNECTION_STRING"),
-        description="MongoDB to use: a replica set or a sharded cluster, since standalone servers have no change streams.",
+        description="MongoDB to use: a replica set or a sharded cluster (a standalone has no change streams).",
     )
     database_name: str = Field(
         default="darkroom",
@@ -81,7 +81,9 @@ class CommonSettings(_Group):
         description="After SIGTERM: time to finish what is running before it is given back and the service exits.",
     )
     log_format: Literal["json", "console"] = Field(default="json", description="Log lines for machines or for people.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged."
+    )
 
     @field_validator("public_url")
     @classmethod
@@ -135,19 +137,36 @@ class EgressSettings(_Group):
 class UploadSettings(_Group):
     """Limits of one upload (ingest)."""
 
-    max_upload_bytes: int = Field(default=512 * 2**20, gt=0, description="Largest CSV accepted; 413 as soon as it is passed.")
-    max_images: int = Field(default=2_000_000, gt=0, description="Most image URLs in one CSV; 413 as soon as it is passed.")
-    upload_seconds: float = Field(default=3600.0, gt=0, description="Longest time one upload's body may take to arrive.")
-    upload_stall_seconds: float = Field(default=30.0, gt=0, description="An upload that sends nothing this long is refused.")
+    max_upload_bytes: int = Field(
+        default=512 * 2**20, gt=0, description="Largest CSV accepted; 413 as soon as it is passed."
+    )
+    max_images: int = Field(
+        default=2_000_000, gt=0, description="Most image URLs in one CSV; 413 as soon as it is passed."
+    )
+    upload_seconds: float = Field(
+        default=3600.0, gt=0, description="Longest time one upload's body may take to arrive."
+    )
+    upload_stall_seconds: float = Field(
+        default=30.0, gt=0, description="An upload that sends nothing this long is refused."
+    )
 
 
 class CompressionSettings(_Group):
     """Downloading and compressing (watcher)."""
 
-    watcher_port: int = Field(default=8001, ge=0, le=65535, description="Port of the watcher's health and metrics; 0: any free one.")
-    workers: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-                         ge=1, description="Codec processes of one watcher. Default: the cores.")
-    in_flight: int = Field(default=8, ge=1, le=1024, description="Images that one watcher holds at once, from claim to completion.")
+    watcher_port: int = Field(
+        default=8001, ge=0, le=65535, description="Port of the watcher's health and metrics; 0: any free one."
+    )
+    workers: int = Field(
+        default_factory=lambda: (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        ),
+        ge=1,
+        description="Codec processes of one watcher. Default: the cores.",
+    )
+    in_flight: int = Field(
+        default=8, ge=1, le=1024, description="Images that one watcher holds at once, from claim to completion."
+    )
     host_in_flight: int = Field(default=6, ge=1, description="Downloads from one host at once, per watcher.")
     download_seconds: float = Field(default=60.0, gt=0, description="Total time for one download, redirects included.")
     max_download_bytes: int = Field(default=64 * 2**20, gt=0, description="Largest source image.")
@@ -155,17 +174,25 @@ class CompressionSettings(_Group):
     worker_memory_bytes: int = Field(default=2 * 2**30, gt=0, description="Address-space limit of one codec process.")
     worker_seconds: float = Field(default=60.0, gt=0, description="CPU and wall-clock limit for compressing one image.")
     max_attempts: int = Field(default=5, ge=1, description="Tries per image before it fails for good.")
-    retry_seconds: float = Field(default=2.0, gt=0, description="First pause before an image is tried again; doubles, with jitter.")
+    retry_seconds: float = Field(
+        default=2.0, gt=0, description="First pause before an image is tried again; doubles, with jitter."
+    )
     retry_cap_seconds: float = Field(default=300.0, gt=0, description="Longest pause between two tries of an image.")
 
 
 class WebhookSettings(_Group):
     """Calling webhooks (notifier)."""
 
-    notifier_port: int = Field(default=8002, ge=0, le=65535, description="Port of the notifier's health and metrics; 0: any free one.")
-    webhook_secret: SecretStr = Field(default=SecretStr(""), description="Signing secret, whsec_ and base64. Required by the notifier.")
+    notifier_port: int = Field(
+        default=8002, ge=0, le=65535, description="Port of the notifier's health and metrics; 0: any free one."
+    )
+    webhook_secret: SecretStr = Field(
+        default=SecretStr(""), description="Signing secret, whsec_ and base64. Required by the notifier."
+    )
     webhook_seconds: float = Field(default=15.0, gt=0, description="Total time for one delivery attempt.")
-    webhook_in_flight: int = Field(default=16, ge=1, le=1024, description="Delivery attempts that one notifier makes at once.")
+    webhook_in_flight: int = Field(
+        default=16, ge=1, le=1024, description="Delivery attempts that one notifier makes at once."
+    )
     webhook_schedule: Annotated[tuple[float, ...], NoDecode] = Field(
         default=(5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
         description="Comma-separated pauses in seconds before the second, third, … attempt; jitter is added.",
@@ -180,7 +207,12 @@ class WebhookSettings(_Group):
 
 
 GROUPS: tuple[type[_Group], ...] = (
-    CommonSettings, StorageSettings, EgressSettings, UploadSettings, CompressionSettings, WebhookSettings,
+    CommonSettings,
+    StorageSettings,
+    EgressSettings,
+    UploadSettings,
+    CompressionSettings,
+    WebhookSettings,
 )
 
 

@@ -1,0 +1,58 @@
+"""Every metric of the project, each with a sentence for the operator."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# --- every service ---------------------------------------------------------------------------------------------------
+WAKEUPS = Counter(
+    "darkroom_wakeups_total",
+    "Why an idle replica looked for work: a change event, the sweep interval, or the end of its stream.",
+    ["consumer", "cause"],
+)
+STREAM_EVENTS = Counter("darkroom_stream_events_total", "Change events read from MongoDB.", ["consumer"])
+STREAM_RESUMES = Counter(
+    "darkroom_stream_resumes_total", "Change streams taken up again where they broke off.", ["consumer"]
+)
+STREAM_RELISTS = Counter(
+    "darkroom_stream_relists_total",
+    "Change streams opened anew because their history was gone; the documents were looked through instead.",
+    ["consumer"],
+)
+SWEEP_FINDS = Counter(
+    "darkroom_sweep_finds_total",
+    "Sweeps that found work no event had announced: rising steadily means that change streams do not get through.",
+    ["consumer"],
+)
+STREAM_LAG_SECONDS = Gauge(
+    "darkroom_stream_lag_seconds",
+    "Age of the newest change event when it was read, by the server's clock.",
+    ["consumer"],
+)
+
+# --- watcher ---------------------------------------------------------------------------------------------------------
+IMAGES_CLAIMED = Counter("darkroom_images_claimed_total", "Images claimed by this watcher.")
+IMAGES_FINISHED = Counter(
+    "darkroom_images_finished_total",
+    "Images that reached a final state here, by state and reason code.",
+    ["state", "code"],
+)
+IMAGES_RETRIED = Counter("darkroom_images_retried_total", "Images put off to be tried again, by reason code.", ["code"])
+IMAGES_RELEASED = Counter("darkroom_images_released_total", "Images given back unfinished because the watcher stopped.")
+IMAGES_FENCED = Counter(
+    "darkroom_images_fenced_total",
+    "Results thrown away because the lease had passed to another or the image was cancelled.",
+)
+LEASES_EXPIRED = Counter(
+    "darkroom_leases_expired_total", "Leases that ended without a renewal and were taken back.", ["collection"]
+)
+IN_FLIGHT = Gauge("darkroom_in_flight", "Pieces of work that this replica holds now.", ["consumer"])
+BYTES_IN = Counter("darkroom_image_bytes_in_total", "Bytes of source images downloaded.")
+BYTES_OUT = Counter("darkroom_image_bytes_out_total", "Bytes of compressed images stored.")
+STAGE_SECONDS = Histogram(
+    "darkroom_image_stage_seconds",
+    "Time one image spends in a stage: download, compress (waiting for a codec process included), store.",
+    ["stage"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+REQUESTS_CLOSED = Counter(
+    "darkroom_requests_closed_total", "Requests brought to a final state here, by status.", ["status"]
+)

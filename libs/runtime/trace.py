@@ -1,0 +1,39 @@
+"""W3C Trace Context: the upload's trace travels in the documents to the webhook.
+
+Rules: https://www.w3.org/TR/trace-context/ (read and written by OpenTelemetry's propagator).
+"""
+
+import secrets
+
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, get_current_span, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+def accept(traceparent: str | None) -> str:
+    """A child of the given `traceparent` when that is valid, else the start of a new trace."""
+    return child_of(traceparent or "")
+
+
+def child_of(traceparent: str) -> str:
+    """A `traceparent` with a new parent id in the same trace; in a new trace when the given one is not valid."""
+    parent = get_current_span(_PROPAGATOR.extract({"traceparent": traceparent})).get_span_context()
+    context = SpanContext(
+        trace_id=parent.trace_id if parent.is_valid else _nonzero(128),
+        span_id=_nonzero(64),
+        is_remote=False,
+        trace_flags=parent.trace_flags if parent.is_valid else TraceFlags(TraceFlags.DEFAULT),
+    )
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier, set_span_in_context(NonRecordingSpan(context)))
+    return carrier["traceparent"]
+
+
+def trace_id(traceparent: str) -> str:
+    """The 32 hexadecimal digits that name the trace, for log lines."""
+    return traceparent.split("-")[1]
+
+
+def _nonzero(bits: int) -> int:
+    return secrets.randbits(bits) or 1
