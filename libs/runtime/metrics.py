@@ -24,7 +24,7 @@ SWEEP_FINDS = Counter(
 )
 STREAM_LAG_SECONDS = Gauge(
     "darkroom_stream_lag_seconds",
-    "Age of the newest change event when it was read, by the server's clock.",
+    "Age of the newest change event when it was read: this machine's time less the event's cluster time.",
     ["consumer"],
 )
 

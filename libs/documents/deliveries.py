@@ -1,0 +1,172 @@
+"""Deliveries: one per request, event and endpoint, from its announcement to its last attempt."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from pymongo import IndexModel
+from pymongo.errors import DuplicateKeyError
+
+from libs.documents.requests import Requests
+from libs.leases import Claim, Fields, Leases
+from libs.mongo import Collection, Document, Mongo, Session
+
+_ATTEMPTS_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """What one endpoint is to be told.
+
+    `body` is the exact text to send, the same at every attempt. Deliveries are attempted in order of `rank`.
+    """
+
+    request_id: str
+    event: str
+    url: str
+    body: str
+    trace: str
+    rank: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt: when it began, what came of it and how long it took.
+
+    `status` is the HTTP status (None: no answer), `error` a reason code (None: delivered).
+    """
+
+    started_at: datetime
+    seconds: float
+    status: int | None
+    error: str | None
+    detail: str
+    remote_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery as it stands; `token` is the lease it is held under ("" when it is not)."""
+
+    webhook_id: str
+    request_id: str
+    event: str
+    url: str
+    body: str
+    trace: str
+    state: str
+    attempts_made: int
+    attempts: Sequence[Attempt]
+    token: str
+
+
+class Deliveries:
+    """The `deliveries` collection; `_id` is the webhook-id, made from what makes a delivery unique."""
+
+    def __init__(self, mongo: Mongo, requests: Requests, *, lease_seconds: float, holder: str) -> None:
+        self._mongo = mongo
+        self._requests = requests
+        self._collection: Collection = mongo.collection("deliveries")
+        fields = Fields("rank", "next_attempt_at", "attempts_made")
+        self.leases = Leases(self._collection, fields, seconds=lease_seconds, holder=holder)
+
+    async def ensure_indexes(self) -> None:
+        """Makes one partial index per state that is searched for, and one to list a request's deliveries."""
+        await self._collection.create_indexes(
+            [
+                *(
+                    IndexModel([(field, 1)], name=f"{state}_{field}", partialFilterExpression={"state": state})
+                    for field, state in self.leases.indexes()
+                ),
+                IndexModel([("request_id", 1)], name="request"),
+            ]
+        )
+
+    async def announce(self, request_id: str, deliveries: Sequence[NewDelivery]) -> bool:
+        """Makes a closed request's deliveries, exactly once; false when another has announced it."""
+
+        async def work(session: Session) -> bool:
+            if not await self._requests.mark_announced(request_id, session):
+                return False
+            if deliveries:
+                await self._collection.insert_many([_document(new) for new in deliveries], session=session)
+            return True
+
+        try:
+            return await self._mongo.transaction(work)
+        except DuplicateKeyError:
+            return False
+
+    async def claim(self, limit: int) -> tuple[Claim, list[Delivery]]:
+        """Claims up to `limit` deliveries that may be attempted now, oldest request first."""
+        claim = await self.leases.claim(limit)
+        return claim, [_delivery(document) for document in claim.documents]
+
+    async def delivered(self, delivery: Delivery, attempt: Attempt) -> bool:
+        """Records the attempt that succeeded. False: the delivery was no longer held."""
+        return await self._finish(delivery, "delivered", attempt)
+
+    async def failed(self, delivery: Delivery, attempt: Attempt) -> bool:
+        """Records the last attempt, after which no other is made. False: the delivery was no longer held."""
+        return await self._finish(delivery, "failed", attempt)
+
+    async def retry(self, delivery: Delivery, attempt: Attempt, seconds: float) -> bool:
+        """Records a failed attempt and puts the next one off for `seconds`. False: it was no longer held."""
+        kept = [*delivery.attempts, attempt][-_ATTEMPTS_KEPT:]
+        return await self.leases.delay(
+            delivery.token,
+            delivery.webhook_id,
+            seconds,
+            {"attempts_made": delivery.attempts_made + 1, "attempts": [asdict(made) for made in kept]},
+        )
+
+    async def of_request(self, request_id: str) -> list[Delivery]:
+        """Every delivery of a request."""
+        found = await self._collection.find({"request_id": request_id}).to_list(None)
+        return [_delivery(document) for document in found]
+
+    async def _finish(self, delivery: Delivery, state: str, attempt: Attempt) -> bool:
+        result = await self._collection.update_one(
+            {"_id": delivery.webhook_id, "lease.token": delivery.token},
+            {
+                "$set": {"state": state},
+                "$inc": {"attempts_made": 1},
+                "$push": {"attempts": {"$each": [asdict(attempt)], "$slice": -_ATTEMPTS_KEPT}},
+                "$unset": {"lease": ""},
+            },
+        )
+        return result.matched_count == 1
+
+
+def _document(new: NewDelivery) -> Document:
+    unique = f"{new.request_id}\n{new.event}\n{new.url}"
+    return {
+        "_id": f"msg_{hashlib.sha256(unique.encode()).hexdigest()[:32]}",
+        "request_id": new.request_id,
+        "event": new.event,
+        "url": new.url,
+        "body": new.body,
+        "trace": new.trace,
+        "state": "pending",
+        "rank": new.rank,
+        "attempts_made": 0,
+        "attempts": [],
+        "lost_leases": 0,
+    }
+
+
+def _delivery(document: Mapping[str, Any]) -> Delivery:
+    return Delivery(
+        webhook_id=document["_id"],
+        request_id=document["request_id"],
+        event=document["event"],
+        url=document["url"],
+        body=document["body"],
+        trace=document["trace"],
+        state=document["state"],
+        attempts_made=document["attempts_made"],
+        attempts=[Attempt(**attempt) for attempt in document["attempts"]],
+        token=document.get("lease", {}).get("token", ""),
+    )

@@ -1,0 +1,327 @@
+"""One document per image URL: claimed, finished and counted by the watcher, read by the status page.
+
+A URL that stands again in its request is an alias: a document without a state that points to the first occurrence by
+`alias_of`. The first one says in `copies` how many there are, and they are completed, failed and counted with it.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeAlias
+
+from pymongo import IndexModel, UpdateOne
+
+from libs.documents.progress import Counts, Progress
+from libs.leases import Claim, Fields, Leases
+from libs.mongo import Collection, Document, Mongo, Session
+
+_CHUNK = 1000
+_CANCEL_CHUNK = 5000
+_UNFINISHED = ["pending", "delayed", "processing"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """One image URL of an upload.
+
+    `position` counts the URLs of the request and `row` its rows, both from 0. `alias_of` is the position of the same
+    URL's first occurrence (None: this is the first); `copies` is how many aliases this one has.
+    """
+
+    position: int
+    row: int
+    serial_number: int
+    product_name: str
+    url: str
+    host: str
+    alias_of: int | None = None
+    copies: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldImage:
+    """An image claimed under `token`. `attempts` counts the tries that failed before."""
+
+    request_id: str
+    position: int
+    url: str
+    host: str
+    rank: float
+    attempts: int
+    lost_leases: int
+    copies: int
+    token: str
+
+    @property
+    def document_id(self) -> Document:
+        """The `_id` of its document."""
+        return _id(self.request_id, self.position)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A compressed image in the store, by name, with its size in bytes and pixels and that of its source."""
+
+    name: str
+    bytes: int
+    source_bytes: int
+    width: int
+    height: int
+    format: str
+    kept: bool = False
+    animated: bool = False
+    larger_than_source: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFailure:
+    """Why an image failed: a stable reason code, and a sentence."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The final failure of an image."""
+
+    error: ImageFailure
+
+
+Outcome: TypeAlias = Output | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class RowImage:
+    """One URL of a row, in its order; `output_name` and `error` are None while it is pending or was cancelled."""
+
+    position: int
+    url: str
+    output_name: str | None
+    error: ImageFailure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One product of the upload."""
+
+    serial_number: int
+    product_name: str
+    images: list[RowImage]
+
+
+class Images:
+    """The `images` collection: `_id` {r: request, n: position}."""
+
+    def __init__(self, mongo: Mongo, progress: Progress, *, lease_seconds: float, holder: str) -> None:
+        self._mongo = mongo
+        self._progress = progress
+        self._collection: Collection = mongo.collection("images")
+        self.leases = Leases(self._collection, Fields("rank", "ready_at"), seconds=lease_seconds, holder=holder)
+
+    async def ensure_indexes(self) -> None:
+        """Makes the lean set: one partial index per state that is searched for."""
+        await self._collection.create_indexes(
+            [
+                IndexModel([(field, 1)], name=f"{state}_{field}", partialFilterExpression={"state": state})
+                for field, state in self.leases.indexes()
+            ]
+        )
+
+    async def first_rank(self) -> float:
+        """The rank at which a new request's images begin: the virtual time of start-time fair queueing.
+
+        It is the highest rank now processing, else the lowest pending, else 0, so that a small request starts beside
+        the images now running and not behind all those of an older one. (P. Goyal et al., "Start-time Fair Queuing",
+        1996.)
+        """
+        for state, direction in (("processing", -1), ("pending", 1)):
+            found = await self._collection.find_one({"state": state}, {"rank": 1}, sort=[("rank", direction)])
+            if found:
+                return float(found["rank"])
+        return 0.0
+
+    async def insert(self, request_id: str, rank: float, images: Iterable[NewImage], session: Session) -> None:
+        """Adds a batch inside the caller's transaction; the request's first image has `rank`."""
+        await self._collection.insert_many(
+            [_document(request_id, rank, image) for image in images], ordered=False, session=session
+        )
+
+    async def claim(self, limit: int, *, start: float | None = None) -> tuple[Claim, list[HeldImage]]:
+        """Claims up to `limit` images in rank order."""
+        claim = await self.leases.claim(limit, start=start)
+        return claim, [_held(document, claim.token) for document in claim.documents]
+
+    async def retry(self, image: HeldImage, error: ImageFailure, seconds: float) -> bool:
+        """Puts a held image off after a failed try. False: it was no longer held."""
+        return await self.leases.delay(
+            image.token, image.document_id, seconds, {"attempts": image.attempts + 1, "error": asdict(error)}
+        )
+
+    async def finish(self, outcomes: Sequence[tuple[HeldImage, Outcome]]) -> list[HeldImage]:
+        """Writes and counts, in one transaction, the outcomes of those images that are still held; gives those.
+
+        What another has taken over, or what was cancelled, is left as it is.
+        """
+
+        async def work(session: Session) -> list[HeldImage]:
+            ids = [image.document_id for image, _ in outcomes]
+            found = self._collection.find({"_id": {"$in": ids}, "state": "processing"}, {"lease": 1}, session=session)
+            tokens = {_key(document["_id"]): document["lease"]["token"] async for document in found}
+            still = [
+                (image, outcome)
+                for image, outcome in outcomes
+                if tokens.get((image.request_id, image.position)) == image.token
+            ]
+            if not still:
+                return []
+            await self._collection.bulk_write(
+                [UpdateOne({"_id": image.document_id}, _final(outcome)) for image, outcome in still],
+                ordered=False,
+                session=session,
+            )
+            counts: dict[str, Counts] = {}
+            for image, outcome in still:
+                counts[image.request_id] = counts.get(image.request_id, Counts()) + _count(image, outcome)
+            for request_id, sum_of_batch in counts.items():
+                await self._progress.add(request_id, sum_of_batch, session)
+            return [image for image, _ in still]
+
+        return await self._mongo.transaction(work)
+
+    async def cancel(self, request_id: str, total: int) -> None:
+        """Cancels what has not finished; whoever holds one of these images can no longer finish it."""
+        for first in range(0, total, _CANCEL_CHUNK):
+            await self._collection.update_many(
+                {**_between(request_id, first, first + _CANCEL_CHUNK), "state": {"$in": _UNFINISHED}},
+                {"$set": {"state": "cancelled"}, "$unset": {"lease": "", "ready_at": "", "error": ""}},
+            )
+
+    async def remove(self, request_id: str, total: int) -> None:
+        """Removes a request's images."""
+        for first in range(0, total, _CANCEL_CHUNK):
+            await self._collection.delete_many(_between(request_id, first, first + _CANCEL_CHUNK))
+
+    async def rows(
+        self, request_id: str, total: int, *, offset: int = 0, limit: int | None = None
+    ) -> AsyncIterator[Row]:
+        """The request's rows in their order, `limit` of them from row `offset` on, read chunk by chunk."""
+        first = await self._first_position(request_id, total, offset) if offset else 0
+        end = None if limit is None else offset + limit
+        row: Row | None = None
+        row_number = -1
+        async for document, image in self._row_images(request_id, first, total):
+            if document["row"] != row_number:
+                if row is not None:
+                    yield row
+                if end is not None and document["row"] >= end:
+                    return
+                row_number = document["row"]
+                row = Row(document["serial_number"], document["product_name"], [])
+            if row is not None:
+                row.images.append(image)
+        if row is not None:
+            yield row
+
+    async def _row_images(self, request_id: str, first: int, total: int) -> AsyncIterator[tuple[Document, RowImage]]:
+        while first < total:
+            chunk = await self._collection.find(
+                _between(request_id, first, total), sort=[("_id", 1)], limit=_CHUNK
+            ).to_list(None)
+            if not chunk:
+                return
+            originals = await self._originals(request_id, chunk)
+            for document in chunk:
+                yield document, _row_image(document, originals.get(document.get("alias_of"), document))
+            first = chunk[-1]["_id"]["n"] + 1
+
+    async def _originals(self, request_id: str, chunk: Sequence[Document]) -> dict[int | None, Document]:
+        wanted = {document["alias_of"] for document in chunk if "alias_of" in document}
+        if not wanted:
+            return {}
+        ids = [_id(request_id, position) for position in wanted]
+        found = self._collection.find({"_id": {"$in": ids}}, {"state": 1, "output": 1, "error": 1})
+        return {document["_id"]["n"]: document async for document in found}
+
+    async def _first_position(self, request_id: str, total: int, row: int) -> int:
+        """The position where `row` begins, by bisection: rows rise with positions, and an index on them costs more."""
+        low, high = 0, total
+        while low < high:
+            middle = (low + high) // 2
+            found = await self._collection.find_one(_between(request_id, middle, high), {"row": 1}, sort=[("_id", 1)])
+            if found is None or found["row"] >= row:
+                high = middle
+            else:
+                low = found["_id"]["n"] + 1
+        return low
+
+
+def _id(request_id: str, position: int) -> Document:
+    return {"r": request_id, "n": position}
+
+
+def _key(document_id: Document) -> tuple[str, int]:
+    return document_id["r"], document_id["n"]
+
+
+def _between(request_id: str, first: int, end: int) -> Document:
+    return {"_id": {"$gte": _id(request_id, first), "$lt": _id(request_id, end)}}
+
+
+def _document(request_id: str, rank: float, image: NewImage) -> Document:
+    document = {
+        "_id": _id(request_id, image.position),
+        "row": image.row,
+        "serial_number": image.serial_number,
+        "product_name": image.product_name,
+        "url": image.url,
+    }
+    if image.alias_of is not None:
+        return {**document, "alias_of": image.alias_of}
+    return {
+        **document,
+        "host": image.host,
+        "state": "pending",
+        "rank": rank + image.position,
+        "attempts": 0,
+        "lost_leases": 0,
+        "copies": image.copies,
+    }
+
+
+def _held(document: Document, token: str) -> HeldImage:
+    request_id, position = _key(document["_id"])
+    return HeldImage(
+        request_id=request_id,
+        position=position,
+        url=document["url"],
+        host=document["host"],
+        rank=document["rank"],
+        attempts=document["attempts"],
+        lost_leases=document["lost_leases"],
+        copies=document["copies"],
+        token=token,
+    )
+
+
+def _final(outcome: Outcome) -> Document:
+    if isinstance(outcome, Output):
+        return {"$set": {"state": "completed", "output": asdict(outcome)}, "$unset": {"lease": "", "error": ""}}
+    return {"$set": {"state": "failed", "error": asdict(outcome.error)}, "$unset": {"lease": ""}}
+
+
+def _count(image: HeldImage, outcome: Outcome) -> Counts:
+    images = 1 + image.copies
+    if isinstance(outcome, Output):
+        return Counts(completed=images, bytes_in=outcome.source_bytes, bytes_out=outcome.bytes)
+    return Counts(failed=images)
+
+
+def _row_image(document: Document, original: Document) -> RowImage:
+    error = original.get("error") if original.get("state") == "failed" else None
+    output = original.get("output")
+    return RowImage(
+        position=document["_id"]["n"],
+        url=document["url"],
+        output_name=output["name"] if output else None,
+        error=ImageFailure(error["code"], error["detail"]) if error else None,
+    )

@@ -1,0 +1,194 @@
+"""Claim many, renew, release, delay, promote and reap documents of any collection.
+
+A claimed document carries `lease: {token, holder, until}`. The token is random and belongs to one claim; every later
+write is conditional on it (a fencing token: M. Kleppmann, "How to do distributed locking", 2016), so a holder that
+slept past its lease changes nothing. `until` is by the server's clock (`$$NOW`): no two machines' clocks are compared.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from libs.mongo import Collection, Document, Session
+
+PENDING, DELAYED, PROCESSING = "pending", "delayed", "processing"
+_SUSPECT_AFTER_LOST_LEASES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What the leased documents call these things.
+
+    `order`: the number they are claimed by; `due`: the date a delayed one is due; `attempts`: the tries charged.
+    """
+
+    order: str
+    due: str
+    attempts: str = "attempts"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Documents held under one token, in claim order; `alone` when the one in it is to run with nothing beside it."""
+
+    token: str
+    documents: Sequence[Document]
+    alone: bool = False
+
+
+class Leases:
+    """Leases over one collection.
+
+    Its documents have `state` (pending, delayed, processing or one of the caller's final states), the two fields of
+    `fields` and `lost_leases`. Three partial indexes carry the work; see
+    `indexes`.
+    """
+
+    def __init__(self, collection: Collection, fields: Fields, *, seconds: float, holder: str) -> None:
+        self._collection = collection
+        self._fields = fields
+        self._seconds = seconds
+        self._holder = holder
+
+    @property
+    def renewal_seconds(self) -> float:
+        """How often a running claim is to be renewed."""
+        return self._seconds / 3
+
+    def indexes(self) -> list[tuple[str, str]]:
+        """The field of each partial index, and the state it covers."""
+        return [(self._fields.order, PENDING), (self._fields.due, DELAYED), ("lease.until", PROCESSING)]
+
+    async def claim(self, limit: int, *, start: float | None = None) -> Claim:
+        """Claims up to `limit` pending documents in order, from `start` on; an empty claim when there is none.
+
+        Three round trips for any number: find, update those still pending, find what carries the token. A document
+        that has lost two leases may be what kills its holders, so it is claimed by itself.
+        """
+        candidates = await self._candidates(limit, start)
+        token = secrets.token_hex(16)
+        if not candidates:
+            return Claim(token, [])
+        alone = _is_suspect(candidates[0])
+        if alone:
+            candidates = candidates[:1]
+        ids = [document["_id"] for document in candidates if alone or not _is_suspect(document)]
+        lease = {"token": token, "holder": self._holder, "until": self._until(), "alone": alone}
+        try:
+            await self._collection.update_many(
+                {"_id": {"$in": ids}, "state": PENDING}, [{"$set": {"state": PROCESSING, "lease": lease}}]
+            )
+        except PyMongoError:
+            # The driver does not retry update_many, and the server may have done it: what carries the token is ours.
+            held = await self.held(token, ids)
+            if not held:
+                raise
+        else:
+            held = await self.held(token, ids)
+        return Claim(token, sorted(held, key=lambda document: document[self._fields.order]), alone)
+
+    async def _candidates(self, limit: int, start: float | None) -> list[Document]:
+        since = {} if start is None else {self._fields.order: {"$gte": start}}
+        return await self._collection.find(
+            {"state": PENDING, **since}, {"lost_leases": 1}, sort=[(self._fields.order, 1)], limit=limit
+        ).to_list(None)
+
+    async def held(self, token: str, ids: Iterable[Any], *, session: Session | None = None) -> list[Document]:
+        """Those of `ids` that are still held under `token`."""
+        wanted = {"_id": {"$in": list(ids)}, "lease.token": token}
+        return await self._collection.find(wanted, session=session).to_list(None)
+
+    async def renew(self, token: str, ids: Iterable[Any]) -> int:
+        """Extends the lease on `ids`, and says how many are still held."""
+        result = await self._collection.update_many(
+            {"_id": {"$in": list(ids)}, "lease.token": token}, [{"$set": {"lease.until": self._until()}}]
+        )
+        return result.matched_count
+
+    async def release(self, token: str, ids: Iterable[Any]) -> int:
+        """Gives `ids` back unfinished, at no charge, and says how many were still held."""
+        result = await self._collection.update_many(
+            {"_id": {"$in": list(ids)}, "lease.token": token}, {"$set": {"state": PENDING}, "$unset": {"lease": ""}}
+        )
+        return result.modified_count
+
+    async def delay(self, token: str, document_id: Any, seconds: float, values: Mapping[str, Any]) -> bool:
+        """Puts a held document off for `seconds` and sets `values` on it. False: it was no longer held."""
+        result = await self._collection.update_one(
+            {"_id": document_id, "lease.token": token},
+            [
+                {
+                    "$set": {
+                        "state": DELAYED,
+                        self._fields.due: {"$add": ["$$NOW", round(seconds * 1000)]},
+                        **{name: {"$literal": value} for name, value in values.items()},
+                    }
+                },
+                {"$unset": "lease"},
+            ],
+        )
+        return result.matched_count == 1
+
+    async def promote(self, limit: int = 1000) -> int:
+        """Makes up to `limit` delayed documents that are due pending again, and says how many."""
+        due = {"state": DELAYED, "$expr": {"$lte": [f"${self._fields.due}", "$$NOW"]}}
+        ids = await self._ids(due, self._fields.due, limit)
+        if not ids:
+            return 0
+        result = await self._collection.update_many(
+            {"_id": {"$in": ids}, "state": DELAYED}, {"$set": {"state": PENDING}, "$unset": {self._fields.due: ""}}
+        )
+        return result.modified_count
+
+    async def reap(self, limit: int = 1000) -> int:
+        """Takes back up to `limit` documents whose lease has ended, and says how many.
+
+        Losing a lease is counted apart from failing, since the holder's death is rarely the document's fault; only one
+        that ran alone is charged an attempt.
+        """
+        expired = {"state": PROCESSING, "$expr": {"$lt": ["$lease.until", "$$NOW"]}}
+        ids = await self._ids(expired, "lease.until", limit)
+        if not ids:
+            return 0
+        charge = {"$cond": ["$lease.alone", 1, 0]}
+        result = await self._collection.update_many(
+            {"_id": {"$in": ids}, **expired},
+            [
+                {
+                    "$set": {
+                        "state": PENDING,
+                        "lost_leases": {"$add": ["$lost_leases", 1]},
+                        self._fields.attempts: {"$add": [f"${self._fields.attempts}", charge]},
+                    }
+                },
+                {"$unset": "lease"},
+            ],
+        )
+        return result.modified_count
+
+    async def next_due_seconds(self) -> float | None:
+        """Seconds until the next delayed document is due (0 when one is), or None when none is delayed."""
+        cursor = self._collection.aggregate(
+            [
+                {"$match": {"state": DELAYED}},
+                {"$sort": {self._fields.due: 1}},
+                {"$limit": 1},
+                {"$project": {"milliseconds": {"$subtract": [f"${self._fields.due}", "$$NOW"]}}},
+            ]
+        )
+        found = await cursor.to_list(1)
+        return max(0.0, found[0]["milliseconds"] / 1000) if found else None
+
+    async def _ids(self, wanted: Mapping[str, Any], order: str, limit: int) -> list[Any]:
+        found = await self._collection.find(wanted, {"_id": 1}, sort=[(order, 1)], limit=limit).to_list(None)
+        return [document["_id"] for document in found]
+
+    def _until(self) -> dict[str, list[Any]]:
+        return {"$add": ["$$NOW", round(self._seconds * 1000)]}
+
+
+def _is_suspect(document: Document) -> bool:
+    return bool(document["lost_leases"] >= _SUSPECT_AFTER_LOST_LEASES)

@@ -1,0 +1,17 @@
+"""MongoDB: the connection, transactions, and a replica set of our own. The one module that imports motor."""
+
+from libs.mongo.client import AWAIT_SECONDS, Collection, Document, Mongo, Session, StandaloneServerError
+from libs.mongo.embedded import EmbeddedMongo, MongodFailedError
+from libs.mongo.mongod import MongodNotFoundError
+
+__all__ = [
+    "AWAIT_SECONDS",
+    "Collection",
+    "Document",
+    "EmbeddedMongo",
+    "Mongo",
+    "MongodFailedError",
+    "MongodNotFoundError",
+    "Session",
+    "StandaloneServerError",
+]

@@ -1,0 +1,35 @@
+"""What every test may use: a real MongoDB, and in it a database of its own."""
+
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from libs.documents import Documents
+from libs.mongo import EmbeddedMongo, Mongo
+
+
+@pytest.fixture(scope="session")
+async def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The connection string of a one-member replica set that lives as long as the test session."""
+    folder: Path = tmp_path_factory.mktemp("mongo")
+    async with EmbeddedMongo(folder) as embedded:
+        yield embedded.uri
+
+
+@pytest.fixture
+async def mongo(mongo_uri: str) -> AsyncIterator[Mongo]:
+    """A connection to a database of this test alone, dropped behind it."""
+    connection = Mongo.connect(mongo_uri, f"test_{secrets.token_hex(8)}")
+    yield connection
+    await connection.client.drop_database(connection.database.name)
+    connection.close()
+
+
+@pytest.fixture
+async def documents(mongo: Mongo) -> Documents:
+    """The collections, with their indexes, in a database of this test alone."""
+    documents = Documents(mongo)
+    await documents.ensure_indexes()
+    return documents
