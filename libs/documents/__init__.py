@@ -1,5 +1,6 @@
 """The documents of Darkroom: their shapes, states and indexes, and every query on them."""
 
+from libs.documents.connection import connected
 from libs.documents.deliveries import Attempt, Deliveries, Delivery, NewDelivery
 from libs.documents.documents import Documents
 from libs.documents.images import Failed, HeldImage, ImageFailure, Images, NewImage, Outcome, Output, Row, RowImage
@@ -34,4 +35,5 @@ __all__ = [
     "Row",
     "RowImage",
     "UploadInterruptedError",
+    "connected",
 ]

@@ -57,6 +57,10 @@ class FatalError(Exception):
     """The service cannot run; the message is one sentence that says what to do."""
 
 
+class StoppedError(Exception):
+    """The stop was asked for before the service had started; it ends as if it had run."""
+
+
 def run(service: str, settings: type[SettingsT], serve: Callable[[SettingsT, Process], Awaitable[None]]) -> int:
     """Runs `serve` until it returns and gives the exit code.
 
@@ -74,6 +78,8 @@ def run(service: str, settings: type[SettingsT], serve: Callable[[SettingsT, Pro
         if unknown := unknown_names():
             _log.warning("settings.unknown", names=unknown)
         asyncio.run(_serve(serve, values, arguments.ready_fd))
+    except StoppedError:
+        return 0
     except (InvalidSettingsError, FatalError) as error:
         sys.stderr.write(f"darkroom {service}: {error}\n")
         return 2
