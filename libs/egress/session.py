@@ -1,0 +1,165 @@
+"""The session that every outbound request of the services goes through."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from .answers import Download, PeerResponse, Response, read_whole
+from .connector import SystemResolver, guarded_connector
+from .errors import EgressError, from_transport
+from .policy import EgressPolicy
+from .slots import HostSlots
+from .urls import redirect_url
+
+MAX_REDIRECTS = 10
+MAX_LOGGED_BYTES = 16 * 1024
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Without this header aiohttp offers gzip; no body is ever decompressed here, so that none can be a bomb.
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "Darkroom"}
+
+
+class GuardedSession:
+    """Downloads and posts within the limits of an `EgressPolicy`; an async context manager.
+
+    At most `host_in_flight` requests run against one host; more wait for their turn, which counts neither to their
+    deadline nor to the slots of the host that redirected there. `connect_seconds` bounds name resolution, connecting
+    and the TLS handshake together. No proxies, no cookies, no credentials from the environment. `resolver` and `tls`
+    replace the system's; a resolver that is handed in is its owner's to close.
+    """
+
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        *,
+        connect_seconds: float = 10,
+        host_in_flight: int,
+        resolver: AbstractResolver | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._policy = policy
+        self._connect_seconds = connect_seconds
+        self._slots = HostSlots(host_in_flight)
+        self._resolver = resolver
+        self._tls = tls
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            resolver = self._resolver
+            if resolver is None:
+                resolver = SystemResolver()
+                stack.push_async_callback(resolver.close)
+            self._downloads = await stack.enter_async_context(self._session(resolver, keep_alive=True))
+            # A POST never takes a connection from a pool: one that had gone stale would look like a failed delivery,
+            # and whether the receiver had read it could not be told.
+            self._posts = await stack.enter_async_context(self._session(resolver, keep_alive=False))
+            self._open = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    async def download(self, url: str, *, max_bytes: int, total_seconds: float) -> Download:
+        """The whole body behind `url`, over at most ten redirects, each checked like the first URL.
+
+        A GET whose connection ends without an answer is repeated once, by aiohttp: a pooled connection may be stale.
+
+        Raises:
+            EgressError: refused (`bad_url`, `bad_scheme`, `credentials_in_url`, `blocked_address`, `redirect_limit`,
+                `bad_encoding`, `too_large`, `tls_error`), answered otherwise than with a body (`http_404`, …) or failed
+                (`dns_error`, `connect_error`, `timeout`, `truncated_download`, `bad_response`).
+        """
+        target = self._policy.check_url(url)
+        loop = asyncio.get_running_loop()
+        left_seconds = total_seconds
+        for _ in range(1 + MAX_REDIRECTS):
+            async with self._slots.held(target.raw_host or ""):
+                started = loop.time()
+                answer = await self._fetch(target, max_bytes, left_seconds)
+                left_seconds -= loop.time() - started
+            if isinstance(answer, Download):
+                return answer
+            target = self._follow(target, answer)
+        raise EgressError("redirect_limit", f"more than {MAX_REDIRECTS} redirects")
+
+    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], total_seconds: float) -> Response:
+        """Sends `body` once, on a connection of its own, and returns the answer whatever its status is.
+
+        A redirect is an answer like any other. The header section decides: a body that stalls, breaks off or never ends
+        is cut, and what arrived of its first 16 KiB is returned.
+
+        Raises:
+            EgressError: `bad_url`, `bad_scheme`, `credentials_in_url`, `blocked_address`, or no answer (`dns_error`,
+                `connect_error`, `tls_error`, `timeout`, `bad_response`).
+        """
+        target = self._policy.check_url(url)
+        host = target.raw_host or ""
+        response: aiohttp.ClientResponse | None = None
+        logged = bytearray()
+        broken = False
+        async with self._slots.held(host):
+            try:
+                async with asyncio.timeout(total_seconds):
+                    response = await self._posts.post(target, data=body, headers=headers, allow_redirects=False)
+                    async for chunk in response.content.iter_any():
+                        logged += chunk
+                        if len(logged) >= MAX_LOGGED_BYTES:
+                            break
+            except (aiohttp.ClientError, OSError) as error:
+                if response is None:
+                    failure = from_transport(error, host)
+                    # An image with a bad certificate is the uploader's to replace; a receiver's owner renews it.
+                    failure.retryable |= failure.code == "tls_error"
+                    raise failure from error
+                broken = not isinstance(error, TimeoutError)
+            finally:
+                if response is not None:
+                    response.close()
+        remote_address = response.remote_address if isinstance(response, PeerResponse) else ""
+        return Response(
+            response.status, response.headers, bytes(logged[:MAX_LOGGED_BYTES]), remote_address, broken=broken
+        )
+
+    async def _fetch(self, target: URL, max_bytes: int, seconds: float) -> Download | str:
+        """One hop: the download, or the Location it is redirected to."""
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._downloads.get(target, allow_redirects=False) as response,
+            ):
+                location = response.headers.get("Location")
+                if response.status in _REDIRECTS and location is not None:
+                    return location
+                body = await read_whole(response, max_bytes)
+        except (aiohttp.ClientError, OSError) as error:
+            raise from_transport(error, target.raw_host or "") from error
+        content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return Download(body, str(target), content_type)
+
+    def _follow(self, current: URL, location: str) -> URL:
+        target = self._policy.check_url(redirect_url(current, location))
+        if current.scheme == "https" and target.scheme == "http":
+            raise EgressError("bad_scheme", f"{current.host} redirects from https to http")
+        return target
+
+    def _session(self, resolver: AbstractResolver, *, keep_alive: bool) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=guarded_connector(self._policy, resolver, tls=self._tls, keep_alive=keep_alive),
+            # The total deadline is each call's own; aiohttp's would end while the body of an accepted POST is read.
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_seconds),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
+            auto_decompress=False,
+            trust_env=False,
+            response_class=PeerResponse,
+        )

@@ -1,0 +1,79 @@
+"""URLs, taken apart and put together without touching a byte that is valid as it stands.
+
+Signed URLs break when a client decodes and quotes them again, which is what yarl does unless it is told that everything
+is encoded already.
+"""
+
+import re
+from ipaddress import IPv6Address
+from urllib.parse import quote, urljoin, urlsplit
+
+from yarl import URL
+
+from .errors import EgressError
+from .hosts import canonical_host
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.ASCII | re.IGNORECASE)
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
+# What RFC 3986 does not allow to stand in a path or query. Browsers and servers agree on | [ ] and a lone %: they stay.
+_UNENCODED = re.compile(r"""[^\x21-\x7e]|["<>\\^`{}]""")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def parse_url(text: str) -> URL:
+    """`text` as the URL to request: canonical host, path and query exactly as given, no fragment.
+
+    Only characters that a URL cannot hold are percent-encoded (as UTF-8). A `?` with nothing after it is dropped.
+
+    Raises:
+        EgressError: `bad_scheme` for anything but http and https, `credentials_in_url`, `bad_url`.
+    """
+    if unsafe := _UNSAFE.search(text):
+        raise EgressError("bad_url", f"the URL has the character {unsafe.group()!r} in it")
+    scheme = _scheme(text)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise EgressError("bad_url", f"not a URL: {error}") from error
+    if "@" in parts.netloc:
+        raise EgressError("credentials_in_url", "a user name or password in a URL is not accepted")
+    authority = _authority(scheme, parts.netloc, port)
+    target = _UNENCODED.sub(lambda match: quote(match.group(), safe=""), parts.path or "/")
+    if parts.query:
+        target += "?" + _UNENCODED.sub(lambda match: quote(match.group(), safe=""), parts.query)
+    return URL(f"{scheme}://{authority}{target}", encoded=True)
+
+
+def redirect_url(current: URL, location: str) -> str:
+    """Where the `Location` header of an answer to `current` points (RFC 9110, 10.2.2), not checked yet.
+
+    Servers put spaces and raw UTF-8 into it, which is encoded here.
+    """
+    raw = location.strip().encode("utf-8", "surrogateescape")
+    encoded = "".join(chr(byte) if 0x21 <= byte <= 0x7E else f"%{byte:02X}" for byte in raw)
+    if _SCHEME.match(encoded):
+        return encoded
+    try:
+        return urljoin(str(current), encoded)
+    except ValueError as error:
+        raise EgressError("bad_url", f"the redirect does not lead to a URL: {error}") from error
+
+
+def _scheme(text: str) -> str:
+    match = _SCHEME.match(text)
+    if match is None:
+        raise EgressError("bad_url", "a URL starts with http:// or https://")
+    scheme = match.group(1).lower()
+    if scheme not in _DEFAULT_PORTS:
+        raise EgressError("bad_scheme", f"only http and https are fetched, not {scheme[:40]}")
+    return scheme
+
+
+def _authority(scheme: str, netloc: str, port: int | None) -> str:
+    host = netloc if netloc.endswith("]") else re.sub(r":[0-9]*\Z", "", netloc)
+    if not host or port == 0:
+        raise EgressError("bad_url", "the URL names no host" if not host else "port 0 cannot be connected to")
+    canonical = canonical_host(host)
+    written = f"[{canonical}]" if isinstance(canonical, IPv6Address) else str(canonical)
+    return written if port in {None, _DEFAULT_PORTS[scheme]} else f"{written}:{port}"

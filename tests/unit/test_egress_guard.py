@@ -1,0 +1,199 @@
+import socket
+from collections.abc import AsyncIterator, Iterator
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from libs.egress import EgressError, EgressPolicy, GuardedSession
+from libs.egress.connector import GuardedResolver, SystemResolver, guarded_connector
+from libs.egress.errors import from_transport
+
+from .egress_servers import RawServer, ok, raw_server, says
+
+LOOPBACK = EgressPolicy([IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")])
+PUBLIC_ONLY = EgressPolicy()
+ONLY_127_0_0_2 = EgressPolicy([IPv4Network("127.0.0.2/32")])
+NAME = "images.example"
+
+
+def answer(address: str, port: int) -> ResolveResult:
+    """One address, as aiohttp's resolvers report it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return ResolveResult(hostname=NAME, host=address, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)
+
+
+class ScriptedResolver(AbstractResolver):
+    """Answers each lookup with the next of its answers, and the last one from then on."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self._answers = list(answers)
+        self.asked: list[str] = []
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002 (part of the interface)
+    ) -> list[ResolveResult]:
+        """The next answer."""
+        self.asked.append(host)
+        addresses = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        return [answer(address, port) for address in addresses]
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+
+class TwoFacedAnswer(dict[str, Any]):
+    """An answer that names a harmless address when it is checked and another when it is dialled."""
+
+    def __init__(self, port: int, hosts: Iterator[str]) -> None:
+        super().__init__(answer("93.184.216.34", port))
+        self._hosts = hosts
+
+    def __getitem__(self, key: str) -> Any:
+        return next(self._hosts) if key == "host" else super().__getitem__(key)
+
+
+class TwoFacedResolver(ScriptedResolver):
+    """Gives two-faced answers."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """A single answer, public at first sight."""
+        await super().resolve(host, port, family)
+        return [TwoFacedAnswer(port, iter(["93.184.216.34", "127.0.0.1"]))]  # type: ignore[list-item]
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[RawServer]:
+    """A server on 127.0.0.1 that would answer whoever reaches it."""
+    async with raw_server(says(ok(b"secret"))) as server:
+        yield server
+
+
+async def refused(session: GuardedSession, url: str) -> EgressError:
+    """The error that both a download and a POST fail with."""
+    with pytest.raises(EgressError) as download:
+        await session.download(url, max_bytes=100, total_seconds=20)
+    with pytest.raises(EgressError) as post:
+        await session.post(url, body=b"{}", headers={}, total_seconds=20)
+    assert download.value.code == post.value.code
+    return post.value
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        ["127.0.0.1"],
+        ["93.184.216.34", "127.0.0.1"],
+        ["127.0.0.1", "93.184.216.34"],
+        ["2606:4700:4700::1111", "::ffff:127.0.0.1"],
+        ["64:ff9b::7f00:1"],
+        ["fe80::1%lo"],
+        ["127.1"],
+    ],
+)
+async def test_a_name_with_one_forbidden_address_is_refused(listener: RawServer, answers: list[str]) -> None:
+    """Whichever of its addresses is forbidden, the name is not connected to at all, and not retried."""
+    async with GuardedSession(PUBLIC_ONLY, host_in_flight=1, resolver=ScriptedResolver(answers)) as session:
+        error = await refused(session, f"http://{NAME}:{listener.port}/")
+    assert (error.code, error.retryable) == ("blocked_address", False)
+    assert NAME in error.detail
+    assert "DARKROOM_EGRESS_ALLOW" in error.detail
+    assert listener.connections == 0
+
+
+async def test_a_name_that_changes_its_address_after_the_check_gains_nothing(listener: RawServer) -> None:
+    """DNS rebinding: public when looked at, loopback when dialled."""
+    rebinding = ScriptedResolver(["93.184.216.34"], ["127.0.0.1"])
+    guarded = GuardedResolver(PUBLIC_ONLY, rebinding)
+    assert [found["host"] for found in await guarded.resolve(NAME, listener.port)] == ["93.184.216.34"]
+    async with GuardedSession(PUBLIC_ONLY, host_in_flight=1, resolver=rebinding) as session:
+        error = await refused(session, f"http://{NAME}:{listener.port}/")
+    assert error.code == "blocked_address"
+    assert listener.connections == 0
+
+
+async def test_an_address_that_changes_between_resolver_and_socket_is_refused(listener: RawServer) -> None:
+    """The check that counts is on the address that the socket is opened to."""
+    resolver = TwoFacedResolver([])
+    async with GuardedSession(PUBLIC_ONLY, host_in_flight=1, resolver=resolver) as session:
+        with pytest.raises(EgressError) as caught:
+            await session.download(f"http://{NAME}:{listener.port}/", max_bytes=100, total_seconds=20)
+    assert (caught.value.code, caught.value.retryable) == ("blocked_address", False)
+    assert "127.0.0.1 is loopback" in caught.value.detail
+    assert listener.connections == 0
+
+
+async def test_a_name_is_dialled_at_the_address_that_was_checked() -> None:
+    """With its only address allowed, the name is reached there, and the answer says where."""
+    async with (
+        raw_server(says(ok(b"hello")), host="127.0.0.2") as server,
+        GuardedSession(ONLY_127_0_0_2, host_in_flight=1, resolver=ScriptedResolver(["127.0.0.2"])) as session,
+    ):
+        url = f"http://{NAME}:{server.port}/"
+        assert (await session.download(url, max_bytes=100, total_seconds=20)).body == b"hello"
+        reply = await session.post(url, body=b"", headers={}, total_seconds=20)
+    assert (reply.status, reply.body, reply.remote_address) == (200, b"hello", "127.0.0.2")
+    assert f"Host: {NAME}:{server.port}" in server.heads[0]
+
+
+async def test_a_literal_address_is_caught_at_the_socket_though_no_name_is_resolved(listener: RawServer) -> None:
+    """No resolver is asked about literals by aiohttp: the connector alone must refuse them."""
+    connector = guarded_connector(PUBLIC_ONLY, ScriptedResolver([]), tls=None, keep_alive=False)
+    async with aiohttp.ClientSession(connector=connector) as plain:
+        with pytest.raises(aiohttp.ClientConnectorError) as caught:
+            await plain.get(listener.url)
+    assert from_transport(caught.value, "127.0.0.1").code == "blocked_address"
+    assert listener.connections == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "0x7f000001", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0"])  # noqa: S104
+async def test_a_literal_url_reaches_no_forbidden_listener(listener: RawServer, host: str) -> None:
+    """The session refuses it before anything is resolved or opened."""
+    resolver = ScriptedResolver(["127.0.0.1"])
+    async with GuardedSession(PUBLIC_ONLY, host_in_flight=1, resolver=resolver) as session:
+        error = await refused(session, f"http://{host}:{listener.port}/")
+    assert error.code == "blocked_address"
+    assert (resolver.asked, listener.connections) == ([], 0)
+
+
+async def test_proxies_of_the_environment_are_ignored(
+    listener: RawServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """Neither proxy variables nor a .netrc change where a request goes or what it carries."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login user password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with raw_server(says(ok(b"proxied"))) as proxy, GuardedSession(LOOPBACK, host_in_flight=1) as session:
+        for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        got = await session.download(listener.url, max_bytes=100, total_seconds=20)
+    assert got.body == b"secret"
+    assert proxy.connections == 0
+    assert "authorization" not in listener.heads[0].lower()
+
+
+@pytest.mark.parametrize("resolver", [ScriptedResolver([]), SystemResolver()])
+async def test_a_name_without_an_address_is_a_dns_error(resolver: AbstractResolver) -> None:
+    """An empty answer and an unknown name (RFC 6761 keeps .invalid unknown) may be tried again."""
+    async with GuardedSession(PUBLIC_ONLY, host_in_flight=1, resolver=resolver) as session:
+        error = await refused(session, "http://no-such-name.invalid/")
+    await resolver.close()
+    assert (error.code, error.retryable) == ("dns_error", True)
+
+
+async def test_the_system_resolver_answers_what_the_system_knows() -> None:
+    """The name of this machine resolves to loopback addresses, which are reached when they are allowed."""
+    async with (
+        raw_server(says(ok(b"hello"))) as server,
+        GuardedSession(LOOPBACK, host_in_flight=1) as session,
+    ):
+        got = await session.download(f"http://localhost:{server.port}/", max_bytes=100, total_seconds=20)
+    assert got.body == b"hello"
