@@ -1,0 +1,65 @@
+"""What runs in a codec process: its limits, and one task under a budget of CPU time."""
+
+import ctypes
+import math
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+
+from libs.imaging.options import Options
+from libs.imaging.reasons import ImageError
+from libs.imaging.result import Compressed
+
+Task = Callable[[bytes, Options], Compressed]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def start(parent: int, memory_bytes: int) -> None:
+    """Prepares a new worker process whose parent has the process id `parent`."""
+    # The default action works inside C code too, where a handler would wait; the pool stops hung workers by it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Ctrl-C goes to the whole terminal; the parent decides what becomes of the work.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with(parent)
+    _lower(resource.RLIMIT_AS, memory_bytes)
+    _lower(resource.RLIMIT_CORE, 0)
+
+
+def run(task: Task, data: bytes, options: Options, cpu_seconds: float) -> Compressed:
+    """Runs one task; the kernel ends the process by SIGXCPU when it has used `cpu_seconds` (rounded up).
+
+    Raises:
+        ImageError: the task's, or `too_complex` if memory ran out.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    # The limit counts from the birth of the process, which has had other tasks.
+    end = math.ceil(usage.ru_utime + usage.ru_stime + cpu_seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
+    try:
+        return task(data, options)
+    except MemoryError as error:
+        raise ImageError("too_complex", "needs more memory than a worker may take") from error
+    finally:
+        # Handing over the result must not be interrupted: the pipe and its lock are shared by all workers.
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+
+
+def _die_with(parent: int) -> None:
+    """Has the kernel kill this process when its parent is gone, however that ended (prctl(2), Linux only).
+
+    Elsewhere a worker ends when it finds its pipe closed, after the task in hand.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call above
+        os._exit(1)
+
+
+def _lower(limit: int, value: int) -> None:
+    _, hard = resource.getrlimit(limit)
+    lowered = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(limit, (lowered, lowered))

@@ -1,0 +1,120 @@
+"""A folder of outputs, which several watchers write and several ingest services serve."""
+
+import asyncio
+import os
+import re
+import secrets
+from pathlib import Path
+
+import aiofiles
+import aiofiles.os
+
+_NAME = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{1,8}", re.ASCII)
+
+# In the root itself, so that a rename never crosses file systems; no output's folder begins with a dot.
+_INCOMING = ".incoming"
+
+
+class StorageError(Exception):
+    """The store cannot be read or written now; the cause is the operating system's error."""
+
+    code = "storage_error"
+    retryable = True
+
+    @property
+    def detail(self) -> str:
+        """What went wrong, for people."""
+        return str(self)
+
+
+class LocalStorage:
+    """Outputs in a folder `root`, each in the sub-folder of its name's first two characters."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    async def prepare(self) -> None:
+        """Makes the folder and proves that it can be written.
+
+        Raises:
+            StorageError: it cannot.
+        """
+        try:
+            await aiofiles.os.makedirs(self.root / _INCOMING, exist_ok=True)
+            probe = self._temporary("probe")
+            try:
+                await _write_durably(probe, b"darkroom")
+            finally:
+                await _remove(probe)
+        except OSError as error:
+            raise StorageError(f"{self.root} cannot be written: {error}") from error
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Stores `data` under its content name, durably, unless it is there already.
+
+        It is written beside and renamed, so that nobody ever sees a part of it. A cancelled call still brings a begun
+        write to its end before it gives way: that leaves either the whole output or nothing.
+
+        Raises:
+            ValueError: `name` is no content name.
+            StorageError: the disk is full or broken, or the folder is gone; nothing is left behind.
+        """
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a content name")
+        writing = asyncio.create_task(self._put(name, data), name=f"store {name}")
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.gather(writing, return_exceptions=True)
+            raise
+        except OSError as error:
+            raise StorageError(f"{name} cannot be stored: {error}") from error
+
+    def path(self, name: str) -> Path | None:
+        """The file of an output; None if there is none of that name, or if it is no content name at all."""
+        if not _NAME.fullmatch(name):
+            return None
+        path = self._place(name)
+        return path if path.is_file() else None
+
+    async def _put(self, name: str, data: bytes) -> None:
+        place = self._place(name)
+        if await aiofiles.os.path.exists(place):
+            return
+        temporary = self._temporary(name)
+        await aiofiles.os.makedirs(place.parent, exist_ok=True)
+        await aiofiles.os.makedirs(temporary.parent, exist_ok=True)
+        try:
+            await _write_durably(temporary, data)
+            await aiofiles.os.replace(temporary, place)
+        except BaseException:
+            await _remove(temporary)
+            raise
+        await asyncio.to_thread(_sync_folder, place.parent)
+
+    def _place(self, name: str) -> Path:
+        return self.root / name[:2] / name
+
+    def _temporary(self, name: str) -> Path:
+        return self.root / _INCOMING / f"{name}.{secrets.token_hex(8)}"
+
+
+async def _write_durably(path: Path, data: bytes) -> None:
+    async with aiofiles.open(path, "xb") as file:
+        await file.write(data)
+        await file.flush()
+        await asyncio.to_thread(os.fsync, file.fileno())
+
+
+async def _remove(path: Path) -> None:
+    await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename in `folder` durable, and the making of `folder` itself."""
+    for directory in (folder, folder.parent):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

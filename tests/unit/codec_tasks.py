@@ -1,0 +1,37 @@
+"""Tasks that codec workers run in the tests of the pool: they do what the first bytes of their data say."""
+
+import os
+import signal
+from pathlib import Path
+
+from libs.imaging import Compressed, ImageError, Options
+
+SIGNALS = {
+    "crash": signal.SIGSEGV,
+    "killed": signal.SIGKILL,
+    "xcpu": signal.SIGXCPU,
+    "interrupted": signal.SIGINT,
+}
+
+
+def misbehave(data: bytes, options: Options) -> Compressed:
+    """Crashes, hangs, spins, takes memory or fails; otherwise answers with the process id of its worker."""
+    order, _, path = data.decode().partition(":")
+    if order in SIGNALS:
+        os.kill(os.getpid(), SIGNALS[order])
+    match order:
+        case "hang":
+            signal.pause()
+        case "spin":
+            while True:
+                pass
+        case "memory":
+            return Compressed.jpeg(bytes(4 << 30), (1, 1), source_bytes=options.quality)
+        case "fail":
+            raise ImageError("corrupt", "as asked")
+        case "mistake":
+            raise KeyError("a mistake in the code")
+        case "tell and hang":
+            Path(path).write_text(str(os.getpid()))  # a FIFO: whoever reads it knows that the task is running
+            signal.pause()
+    return Compressed.jpeg(str(os.getpid()).encode(), (1, 1), source_bytes=0)

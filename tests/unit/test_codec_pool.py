@@ -1,0 +1,198 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from libs.imaging import CodecPool, Compressed, ImageError, Options, compress
+from tests.unit.codec_tasks import misbehave
+from tests.unit.pictures import encoded, photograph
+
+OPTIONS = Options()
+MEMORY_BYTES = 1 << 30
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def pool(workers: int = 2, task_seconds: float = 30.0, tasks_per_worker: int = 500) -> CodecPool:
+    """A pool whose workers do what they are told."""
+    return CodecPool(workers, MEMORY_BYTES, task_seconds, tasks_per_worker=tasks_per_worker, task=misbehave)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def hasty() -> AsyncIterator[CodecPool]:
+    """A pool in which one second is all that an image gets; the tests share it, since it has to survive them."""
+    async with pool(task_seconds=1.0) as opened:
+        yield opened
+
+
+async def worker_of(opened: CodecPool) -> int:
+    """The process id of a worker that is alive and well."""
+    return int((await opened.compress(b"pid", OPTIONS)).data)
+
+
+async def failure(opened: CodecPool, order: bytes) -> ImageError:
+    """How an order fails."""
+    with pytest.raises(ImageError) as caught:
+        await opened.compress(order, OPTIONS)
+    return caught.value
+
+
+async def gone(pid: int) -> None:
+    """Waits for the end of a process, and leaves it to the pool to collect what is left of it."""
+    try:
+        await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:  # collected already, or not this process's own child
+        if psutil.pid_exists(pid):
+            await asyncio.to_thread(psutil.Process(pid).wait, 30)
+
+
+async def told(path: Path) -> int:
+    """The process id that a task writes into the FIFO at `path` when it runs."""
+    return int(await asyncio.to_thread(path.read_text))
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    """A named pipe, which lets a test wait for a task without sleeping."""
+    path = tmp_path / "told"
+    os.mkfifo(path)
+    return path
+
+
+async def test_images_are_compressed_in_worker_processes_as_in_this_one() -> None:
+    """The pool gives what compress gives, for many images at once, and passes reasons on."""
+    source = encoded(photograph(), "JPEG", quality=92)
+    async with CodecPool(2, MEMORY_BYTES, 60.0) as opened:
+        results = await asyncio.gather(*(opened.compress(source, Options(quality=q)) for q in (50, 40, 30, 20)))
+        assert results == [compress(source, Options(quality=q)) for q in (50, 40, 30, 20)]
+        with pytest.raises(ImageError) as caught:
+            await opened.compress(source[:1000], OPTIONS)
+    assert (caught.value.code, caught.value.retryable) == ("truncated", False)
+
+
+@pytest.mark.parametrize("order", [b"crash", b"killed"])
+async def test_an_image_that_kills_its_worker_fails_alone(hasty: CodecPool, order: bytes) -> None:
+    """Its neighbours finish, and the next image finds a worker."""
+    results = await asyncio.gather(
+        *(hasty.compress(data, OPTIONS) for data in (b"pid", order, b"pid", b"pid")), return_exceptions=True
+    )
+    assert isinstance(results[1], ImageError)
+    assert (results[1].code, results[1].retryable) == ("worker_crashed", True)
+    assert all(isinstance(results[index], Compressed) for index in (0, 2, 3))
+    assert await worker_of(hasty) > 0
+
+
+@pytest.mark.parametrize("order", [b"hang", b"spin", b"memory", b"xcpu"])
+async def test_an_image_that_overruns_its_limits_is_too_complex(hasty: CodecPool, order: bytes) -> None:
+    """Wall-clock time, CPU time and memory; trying again would not help."""
+    error = await failure(hasty, order)
+    assert (error.code, error.retryable) == ("too_complex", False)
+    assert await worker_of(hasty) > 0
+
+
+async def test_cpu_time_is_counted_for_each_image_and_not_for_the_life_of_a_worker() -> None:
+    """The kernel ends the one that spins, and none that came before it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from libs.imaging import Options, worker\n"
+        "from tests.unit.codec_tasks import misbehave\n"
+        "for _ in range(3): worker.run(misbehave, b'pid', Options(), 1.0)\n"
+        "worker.run(misbehave, b'spin', Options(), 0.5)\n",
+        cwd=ROOT,
+    )
+    assert await process.wait() == -signal.SIGXCPU
+
+
+async def test_an_image_that_is_merely_broken_keeps_its_worker() -> None:
+    """A reason costs no process, and a mistake in the code is told as what it is."""
+    async with pool(workers=1) as opened:
+        before = await worker_of(opened)
+        assert (await failure(opened, b"fail")).code == "corrupt"
+        error = await failure(opened, b"mistake")
+        assert (error.code, error.retryable) == ("worker_crashed", True)
+        assert "a mistake in the code" in error.detail
+        assert int((await opened.compress(b"interrupted", OPTIONS)).data) == before  # Ctrl-C is not for workers
+
+
+async def test_workers_are_replaced_after_their_number_of_images() -> None:
+    """What a decoder leaks ends with its process."""
+    async with pool(workers=1, tasks_per_worker=2) as opened:
+        pids = [await worker_of(opened) for _ in range(4)]
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+
+
+async def test_a_worker_killed_while_idle_fails_nothing() -> None:
+    """The pool renews itself, whatever became of its own bookkeeping."""
+    async with pool(workers=1, task_seconds=5.0) as opened:
+        victim = await worker_of(opened)
+        for _ in range(2):
+            os.kill(victim, signal.SIGKILL)
+            await gone(victim)
+            victim, killed = await worker_of(opened), victim
+            assert victim != killed
+
+
+async def test_cancelling_ends_the_work(fifo: Path) -> None:
+    """The process that worked for a cancelled caller is ended, and another takes its place."""
+    async with pool(workers=1) as opened:
+        waiting = asyncio.create_task(opened.compress(f"tell and hang:{fifo}".encode(), OPTIONS))
+        pid = await told(fifo)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await gone(pid)
+        assert await worker_of(opened) != pid
+
+
+async def test_closing_ends_every_worker_and_fails_what_runs(fifo: Path) -> None:
+    """A hung image holds up no shutdown; who waits for it, or comes later, learns that he may try again."""
+    opened = pool(workers=2)
+    async with opened:
+        idle = await worker_of(opened)
+        waiting = asyncio.create_task(failure(opened, f"tell and hang:{fifo}".encode()))
+        busy = await told(fifo)
+        await opened.close()
+        error = await waiting
+        assert (error.code, error.retryable) == ("worker_crashed", True)
+        assert not psutil.pid_exists(idle)
+        assert not psutil.pid_exists(busy)
+        await opened.close()
+    assert (await failure(opened, b"pid")).code == "worker_crashed"
+
+
+PARENT = """
+import asyncio, sys
+from libs.imaging import CodecPool, Options
+from tests.unit.codec_tasks import misbehave
+
+async def main():
+    async with CodecPool(2, 1 << 30, 300.0, task=misbehave) as pool:
+        idle = (await pool.compress(b"pid", Options())).data.decode()
+        print(idle, flush=True)
+        await pool.compress(f"tell and hang:{sys.argv[1]}".encode(), Options())
+
+asyncio.run(main())
+"""
+
+
+async def test_workers_die_with_a_parent_that_is_killed(fifo: Path) -> None:
+    """No signal can be handled by the parent then; the kernel ends its workers, busy or idle."""
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PARENT, str(fifo), cwd=ROOT, stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    idle = int(await parent.stdout.readline())
+    busy = await told(fifo)
+    workers = [process for process in psutil.Process(parent.pid).children() if psutil.pid_exists(process.pid)]
+    assert {idle, busy} <= {process.pid for process in workers}
+    parent.kill()
+    await parent.wait()
+    for process in workers:
+        await gone(process.pid)

@@ -1,0 +1,147 @@
+import asyncio
+import errno
+import hashlib
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from libs.storage import LocalStorage, StorageError, open_storage
+
+DATA = b"a compressed image"
+NAME = f"{hashlib.sha256(DATA).hexdigest()}.jpg"
+
+
+def files(root: Path) -> list[Path]:
+    """Every file below `root`, hidden ones too."""
+    return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+async def test_an_output_is_found_by_its_name_in_the_folder_of_its_first_characters(tmp_path: Path) -> None:
+    """What was put is there, whole, and nothing else is left in the folder."""
+    storage = open_storage((tmp_path / "images").as_uri())
+    await storage.prepare()
+    assert storage.path(NAME) is None
+    await storage.put(NAME, DATA)
+    assert storage.path(NAME) == tmp_path / "images" / NAME[:2] / NAME
+    assert [path.read_bytes() for path in files(tmp_path)] == [DATA]
+
+
+async def test_putting_twice_leaves_the_first(tmp_path: Path) -> None:
+    """Names are content: an output that is there is not written again."""
+    storage = LocalStorage(tmp_path)
+    await storage.put(NAME, DATA)
+    path = storage.path(NAME)
+    assert path is not None
+    before = path.stat()
+    await storage.put(NAME, DATA)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+async def test_many_writers_of_the_same_output_do_not_disturb_one_another(tmp_path: Path) -> None:
+    """Two watchers that hold the same image store it at the same time."""
+    storage, other = LocalStorage(tmp_path), LocalStorage(tmp_path)
+    await asyncio.gather(*(store.put(NAME, DATA) for store in [storage, other] * 10))
+    assert [path.read_bytes() for path in files(tmp_path)] == [DATA]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "..",
+        "../" + NAME,
+        "/etc/passwd",
+        NAME.upper(),
+        NAME[:-4],
+        NAME + "/",
+        NAME + "\n",
+        NAME + "\0",
+        NAME[1:],
+        "." + NAME[1:],
+        NAME[:-3] + "../x",
+        "é" * 64 + ".jpg",
+        "\u0661" * 64 + ".jpg",
+    ],
+)
+async def test_a_malformed_name_is_neither_found_nor_written(tmp_path: Path, name: str) -> None:
+    """No name leads out of the folder, whatever lies there."""
+    outside = tmp_path / NAME
+    outside.write_bytes(b"outside")
+    storage = LocalStorage(tmp_path / "images")
+    await storage.prepare()
+    assert storage.path(name) is None
+    with pytest.raises(ValueError, match="content name"):
+        await storage.put(name, DATA)
+    assert files(tmp_path) == [outside]
+
+
+async def test_a_folder_is_no_output(tmp_path: Path) -> None:
+    """Only files are served."""
+    (tmp_path / NAME[:2] / NAME).mkdir(parents=True)
+    assert LocalStorage(tmp_path).path(NAME) is None
+
+
+async def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The kernel refuses the rest of a write half-way through; what was written is gone, and the cause is kept."""
+    storage = LocalStorage(tmp_path)
+    await storage.prepare()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(StorageError) as caught:
+            await storage.put(NAME, bytes(1_000_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.EFBIG
+    assert (caught.value.code, caught.value.retryable) == ("storage_error", True)
+    assert files(tmp_path) == []
+    await storage.put(NAME, DATA)
+    assert storage.path(NAME) is not None
+
+
+async def test_a_store_that_cannot_be_a_folder_is_refused_at_the_start(tmp_path: Path) -> None:
+    """A file stands where the folder should be: that is told before any image is claimed."""
+    (tmp_path / "file").write_text("in the way")
+    storage = LocalStorage(tmp_path / "file")
+    with pytest.raises(StorageError, match="cannot be written") as caught:
+        await storage.prepare()
+    assert isinstance(caught.value.__cause__, OSError)
+    with pytest.raises(StorageError, match="cannot be stored"):
+        await storage.put(NAME, DATA)
+
+
+async def test_a_cancelled_put_leaves_the_whole_output_or_nothing(tmp_path: Path) -> None:
+    """Wherever in its course it is cancelled, no temporary file stays behind."""
+    storage = LocalStorage(tmp_path)
+    for steps in range(12):
+        data = bytes(100_000) + bytes([steps])
+        name = f"{hashlib.sha256(data).hexdigest()}.jpg"
+        putting = asyncio.create_task(storage.put(name, data))
+        for _ in range(steps):
+            await asyncio.to_thread(lambda: None)  # lets the threads that write go on a step or so
+        putting.cancel()
+        await asyncio.wait([putting])
+        path = storage.path(name)
+        assert path is None or path.read_bytes() == data
+    assert all(path.parent.name == path.name[:2] for path in files(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "/var/lib/images", "images", "file:relative", "file://host/images", "s3://bucket/x", "file:///a?b", "file:///a%00b"],
+)  # fmt: skip
+def test_only_an_absolute_file_url_names_a_store(url: str) -> None:
+    """Anything else is refused, and the refusal says what is accepted."""
+    with pytest.raises(ValueError, match="file:///absolute/path"):
+        open_storage(url)
+
+
+def test_a_store_with_spaces_in_its_path_is_found() -> None:
+    """Percent-encoding is undone."""
+    assert open_storage("file:///srv/my%20images").root == Path("/srv/my images")
+    assert open_storage("file://localhost/srv").root == Path("/srv")
