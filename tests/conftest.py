@@ -9,12 +9,15 @@ import pytest
 from libs.documents import Documents
 from libs.mongo import EmbeddedMongo, Mongo
 
+FAULTS = ("--setParameter", "enableTestCommands=1")
+"""Lets a test make MongoDB's commands fail (`configureFailPoint: failCommand`)."""
+
 
 @pytest.fixture(scope="session")
 async def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The connection string of a one-member replica set that lives as long as the test session."""
     folder: Path = tmp_path_factory.mktemp("mongo")
-    async with EmbeddedMongo(folder) as embedded:
+    async with EmbeddedMongo(folder, options=FAULTS) as embedded:
         yield embedded.uri
 
 

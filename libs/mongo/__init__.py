@@ -3,6 +3,7 @@
 from libs.mongo.client import AWAIT_SECONDS, Collection, Document, Mongo, Session, StandaloneServerError
 from libs.mongo.embedded import EmbeddedMongo, MongodFailedError
 from libs.mongo.mongod import MongodNotFoundError
+from libs.mongo.patience import patiently
 
 __all__ = [
     "AWAIT_SECONDS",
@@ -14,4 +15,5 @@ __all__ = [
     "MongodNotFoundError",
     "Session",
     "StandaloneServerError",
+    "patiently",
 ]

@@ -113,6 +113,8 @@ class EmbeddedMongo:
             *("--dbpath", str(member.folder), "--port", str(member.port), "--bind_ip", "127.0.0.1"),
             *("--replSet", _SET_NAME, "--logpath", str(member.log), "--logappend", "--nounixsocket"),
             *("--wiredTigerCacheSizeGB", "0.5", "--setParameter", "diagnosticDataCollectionEnabled=false"),
+            # Nobody is left to be told of the shutdown; with the default a member of three waits 15 s.
+            *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
             *self.options,
         ]
         member.process = await asyncio.create_subprocess_exec(

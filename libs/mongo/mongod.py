@@ -13,8 +13,8 @@ class MongodNotFoundError(Exception):
     """No MongoDB server can be run; the message says what to install."""
 
 
-def find_mongod(path: str | None = None) -> Path:
-    """The mongod executable: on `path` (default: PATH), else in the PyPI wheel for x86-64 Linux.
+def find_mongod(path: str | None = None, *, wheel: str = _WHEEL) -> Path:
+    """The mongod executable: on `path` (default: PATH), else in the PyPI `wheel` for x86-64 Linux.
 
     Raises:
         MongodNotFoundError: neither is there.
@@ -22,13 +22,13 @@ def find_mongod(path: str | None = None) -> Path:
     if found := shutil.which("mongod", path=path):
         return Path(found)
     try:
-        executable = Path(str(distribution(_WHEEL).locate_file(_IN_WHEEL)))
+        executable = Path(str(distribution(wheel).locate_file(_IN_WHEEL)))
     except PackageNotFoundError:
         executable = Path()
     if not executable.is_file():
         raise MongodNotFoundError(
             "No MongoDB server found: set MONGO_CONNECTION_STRING to a replica set, put mongod 6 or newer on PATH, "
-            f"or install {_WHEEL} (x86-64 Linux with OpenSSL 3 and libcurl4)."
+            f"or install {wheel} (x86-64 Linux with OpenSSL 3 and libcurl4)."
         )
     mode = executable.stat().st_mode
     if not mode & stat.S_IXUSR:

@@ -1,0 +1,95 @@
+"""Builds the watcher from its parts and runs it."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import structlog
+
+from libs.changestream import ChangeStream, Consumer
+from libs.documents import Documents, connected
+from libs.egress import EgressPolicy, GuardedSession
+from libs.imaging import CodecPool
+from libs.runtime.health import Health, serve_health
+from libs.runtime.lifecycle import FatalError, Process
+from libs.storage import StorageError, open_storage
+from services.watcher.crew import Crew
+from services.watcher.pipeline import Codec, Downloader, Pipeline, Store
+from services.watcher.settings import WatcherSettings
+
+_log = structlog.get_logger()
+_DEAD_AFTER_SECONDS = 120.0
+
+# A request that was inserted whole, or one that has got another batch of images; `rank` is where its new images begin.
+_PIPELINE: Sequence[dict[str, Any]] = (
+    {
+        "$match": {
+            "$or": [
+                {"operationType": "insert", "fullDocument.loaded": True},
+                {"operationType": "update", "updateDescription.updatedFields.inserted": {"$exists": True}},
+            ]
+        }
+    },
+    {
+        "$project": {
+            "operationType": 1,
+            "clusterTime": 1,
+            "rank": {"$ifNull": ["$updateDescription.updatedFields.head_rank", "$fullDocument.rank", 0]},
+        }
+    },
+)
+
+
+async def serve(
+    settings: WatcherSettings,
+    process: Process,
+    *,
+    downloader: Downloader | None = None,
+    codec: Codec | None = None,
+    store: Store | None = None,
+) -> None:
+    """Runs a watcher until `process.stop`; what is given replaces the part built from the settings."""
+    health = Health(beat_within_seconds=_DEAD_AFTER_SECONDS)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(serve_health(health, settings.host, settings.watcher_port))
+        documents = await stack.enter_async_context(connected(settings, "watcher", stop=process.stop, health=health))
+        pipeline = Pipeline(
+            downloader if downloader is not None else await stack.enter_async_context(_session(settings)),
+            codec if codec is not None else await stack.enter_async_context(_pool(settings)),
+            store if store is not None else await _store(settings),
+            max_download_bytes=settings.max_download_bytes,
+            download_seconds=settings.download_seconds,
+            max_pixels=settings.max_pixels,
+        )
+        health.set_ready()
+        process.announce(f"http://{settings.host}:{port}")
+        crew = Crew(settings, documents, pipeline, stop=process.stop, health=health)
+        await crew.run(_consumer(settings, documents, process, health))
+
+
+def _consumer(settings: WatcherSettings, documents: Documents, process: Process, health: Health) -> Consumer:
+    return Consumer(
+        "watcher",
+        lambda: ChangeStream(documents.mongo, documents.requests.collection, _PIPELINE),
+        sweep_seconds=settings.sweep_seconds,
+        next_due_seconds=documents.images.leases.next_due_seconds,
+        stop=process.stop,
+        health=health,
+    )
+
+
+def _session(settings: WatcherSettings) -> GuardedSession:
+    return GuardedSession(EgressPolicy(settings.egress_allow), host_in_flight=settings.host_in_flight)
+
+
+def _pool(settings: WatcherSettings) -> CodecPool:
+    return CodecPool(settings.workers, settings.worker_memory_bytes, settings.worker_seconds)
+
+
+async def _store(settings: WatcherSettings) -> Store:
+    try:
+        store = open_storage(settings.storage)
+        await store.prepare()
+    except (ValueError, StorageError) as error:
+        raise FatalError(f"DARKROOM_STORAGE: {error}") from error
+    return store

@@ -1,0 +1,100 @@
+"""One try at one image, and what becomes of it: finished, put off, or failed for good."""
+
+import random
+import time
+
+import structlog
+
+from libs.documents import Documents, Failed, HeldImage, ImageFailure, Outcome
+from libs.egress import EgressError
+from libs.imaging import ImageError
+from libs.mongo import patiently
+from libs.runtime import metrics
+from libs.runtime.trace import trace_id
+from libs.storage import StorageError
+from services.watcher.briefs import Briefs
+from services.watcher.completion import Completion
+from services.watcher.pipeline import Pipeline
+from services.watcher.settings import WatcherSettings
+
+_log = structlog.get_logger()
+
+
+class UnexpectedError(Exception):
+    """Something of ours is wrong; the image is tried again like after any passing fault, and the log has the cause."""
+
+    code = "internal_error"
+    retryable = True
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(repr(cause))
+        self.detail = "an unexpected error; see the watcher's log"
+
+
+class Attempts:
+    """Works on images that are held."""
+
+    def __init__(
+        self, settings: WatcherSettings, documents: Documents, pipeline: Pipeline, completion: Completion
+    ) -> None:
+        self._settings = settings
+        self._documents = documents
+        self._pipeline = pipeline
+        self._completion = completion
+        self._briefs = Briefs(documents.requests)
+
+    async def work(self, image: HeldImage) -> None:
+        """Tries the image once and records what came of it. Cancelled: nothing is recorded."""
+        with structlog.contextvars.bound_contextvars(request_id=image.request_id, position=image.position):
+            brief = await self._briefs.of(image.request_id)
+            if brief is None:
+                _log.warning("image.orphaned")
+                return
+            structlog.contextvars.bind_contextvars(trace_id=trace_id(brief.trace))
+            outcome = await self._outcome(image, brief.quality)
+            if outcome is not None and not await self._completion.finish(image, outcome, brief.total):
+                _log.info("image.fenced")
+
+    async def _outcome(self, image: HeldImage, quality: int) -> Outcome | None:
+        """The final outcome, or None when the image was put off to be tried again."""
+        if image.attempts >= self._settings.max_attempts:
+            return Failed(ImageFailure("worker_crashed", "every watcher that worked on it alone was lost"))
+        started = time.monotonic()
+        try:
+            output = await self._pipeline.process(image.url, quality)
+        except (EgressError, ImageError, StorageError) as problem:
+            return await self._failure(image, problem)
+        except Exception as error:  # noqa: BLE001 (one image must not stop the service; it is logged and recorded)
+            _log.exception("image.unexpected_error")
+            return await self._failure(image, UnexpectedError(error))
+        _log.info(
+            "image.compressed",
+            bytes_in=output.source_bytes,
+            bytes_out=output.bytes,
+            kept=output.kept,
+            milliseconds=round((time.monotonic() - started) * 1000),
+        )
+        return output
+
+    async def _failure(
+        self, image: HeldImage, problem: EgressError | ImageError | StorageError | UnexpectedError
+    ) -> Outcome | None:
+        error = ImageFailure(problem.code, problem.detail)
+        made = image.attempts + 1
+        if not problem.retryable or made >= self._settings.max_attempts:
+            _log.warning("image.failed", code=error.code, detail=error.detail, attempts=made)
+            return Failed(error)
+        asked = problem.retry_after_seconds if isinstance(problem, EgressError) else None
+        seconds = self._pause_seconds(image.attempts, asked or 0.0)
+        metrics.IMAGES_RETRIED.labels(error.code).inc()
+        _log.info("image.retry", code=error.code, detail=error.detail, attempts=made, seconds=round(seconds, 1))
+        async for attempt in patiently():
+            with attempt:
+                if not await self._documents.images.retry(image, error, seconds):
+                    metrics.IMAGES_FENCED.inc()
+        return None
+
+    def _pause_seconds(self, attempts: int, asked_seconds: float) -> float:
+        """Exponential, its upper half jittered; at least what the server asked for; capped."""
+        exponential = self._settings.retry_seconds * 2.0**attempts * random.uniform(0.5, 1.0)  # noqa: S311 (jitter)
+        return min(max(exponential, asked_seconds), self._settings.retry_cap_seconds)

@@ -1,0 +1,41 @@
+"""What the images of one request have in common: read once per request, since it never changes."""
+
+from dataclasses import dataclass
+
+from libs.documents import Requests
+from libs.mongo import patiently
+
+_KEPT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """Options and trace of a request, and how many images it has."""
+
+    quality: int
+    total: int
+    trace: str
+
+
+class Briefs:
+    """The briefs of the requests this watcher has lately worked on."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+        self._known: dict[str, Brief] = {}
+
+    async def of(self, request_id: str) -> Brief | None:
+        """The request's brief, marking the request as processing when this watcher meets it; None: it is gone."""
+        if brief := self._known.get(request_id):
+            return brief
+        request = None
+        async for attempt in patiently():
+            with attempt:
+                await self._requests.start([request_id])
+                request = await self._requests.get(request_id)
+        if request is None:
+            return None
+        if len(self._known) >= _KEPT:
+            del self._known[next(iter(self._known))]
+        self._known[request_id] = Brief(request.quality, request.total, request.trace)
+        return self._known[request_id]

@@ -1,0 +1,78 @@
+"""Writes outcomes in batches: while one transaction runs, the next batch gathers."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from libs.documents import Documents, HeldImage, Outcome, Output
+from libs.mongo import patiently
+from libs.runtime import metrics
+
+_log = structlog.get_logger()
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    image: HeldImage
+    outcome: Outcome
+    total: int
+    written: asyncio.Future[bool]
+
+
+class Completion:
+    """Finishes images, and closes the requests whose last image that was."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+        self._queue: asyncio.Queue[_Entry] = asyncio.Queue()
+
+    async def finish(self, image: HeldImage, outcome: Outcome, total: int) -> bool:
+        """Returns once the outcome is durable; false when the image was no longer held, so that nothing was written.
+
+        `total` is how many images the request has.
+        """
+        entry = _Entry(image, outcome, total, asyncio.get_running_loop().create_future())
+        self._queue.put_nowait(entry)
+        return await entry.written
+
+    async def run(self) -> None:
+        """Writes batch after batch until cancelled; waits out a MongoDB that does not answer."""
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < _BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            settled = await self._settle(batch)
+            # Every request of the batch, not only of what was settled: a write that errored may have counted before.
+            for request_id, total in {entry.image.request_id: entry.total for entry in batch}.items():
+                await self._close(request_id, total)
+            for entry in batch:
+                _measure(entry, written=entry.image in settled)
+                if not entry.written.done():
+                    entry.written.set_result(entry.image in settled)
+
+    async def _settle(self, batch: list[_Entry]) -> set[HeldImage]:
+        settled: set[HeldImage] = set()
+        async for attempt in patiently():
+            with attempt:
+                settled.update(await self._documents.images.finish([(entry.image, entry.outcome) for entry in batch]))
+        return settled
+
+    async def _close(self, request_id: str, total: int) -> None:
+        status = None
+        async for attempt in patiently():
+            with attempt:
+                status = await self._documents.requests.close_if_done(request_id, total)
+        if status:
+            metrics.REQUESTS_CLOSED.labels(status).inc()
+            _log.info("request.closed", request_id=request_id, status=status)
+
+
+def _measure(entry: _Entry, *, written: bool) -> None:
+    if not written:
+        metrics.IMAGES_FENCED.inc()
+    elif isinstance(entry.outcome, Output):
+        metrics.IMAGES_FINISHED.labels("completed", "").inc()
+    else:
+        metrics.IMAGES_FINISHED.labels("failed", entry.outcome.error.code).inc()

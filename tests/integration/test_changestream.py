@@ -1,0 +1,188 @@
+"""Change streams and the consumer's loop on a real MongoDB."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from libs.changestream import ChangeStream, Consumer, Event, HistoryLostError, Wake
+from libs.mongo import Mongo
+from libs.runtime.health import Health
+from libs.runtime.lifecycle import Stop
+from tests.waiting import until
+
+INSERTS: Sequence[dict[str, Any]] = ({"$match": {"operationType": "insert"}},)
+
+
+def stream(mongo: Mongo) -> ChangeStream:
+    """A stream of the inserts into `work`."""
+    return ChangeStream(mongo, mongo.collection("work"), INSERTS)
+
+
+async def events_of(reader: ChangeStream, count: int) -> list[Event]:
+    """The next `count` events."""
+    events: list[Event] = []
+    async with asyncio.timeout(30):
+        while len(events) < count:
+            events.extend((await reader.read()).events)
+    return events
+
+
+async def test_a_stream_gives_what_happens_after_it_was_opened(mongo: Mongo) -> None:
+    """Matching events arrive in order, whole batches at a time, filtered by the server."""
+    work = mongo.collection("work")
+    await work.insert_one({"_id": 0})
+    async with stream(mongo) as reader:
+        await work.insert_many([{"_id": n} for n in range(1, 6)])
+        await work.delete_one({"_id": 1})
+        await work.insert_one({"_id": 6})
+        assert [event["documentKey"]["_id"] for event in await events_of(reader, 6)] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_stream_resumes_where_it_broke_off(mongo: Mongo) -> None:
+    """A cursor killed on the server is taken up again behind the last event, without gap or repetition."""
+    work = mongo.collection("work")
+    async with stream(mongo) as reader:
+        await work.insert_one({"_id": 1})
+        await events_of(reader, 1)
+        await mongo.database.command({"killCursors": "work", "cursors": [reader._cursor]})
+        await work.insert_many([{"_id": 2}, {"_id": 3}])
+        assert [event["documentKey"]["_id"] for event in await events_of(reader, 2)] == [2, 3]
+        assert reader.resumes == 1
+
+
+async def test_a_dropped_collection_is_lost_history(mongo: Mongo) -> None:
+    """When the watched collection goes, the stream says that it has to be opened anew."""
+    await mongo.collection("work").insert_one({"_id": 1})
+    async with stream(mongo) as reader:
+        await mongo.collection("work").drop()
+        with pytest.raises(HistoryLostError):
+            await events_of(reader, 1)
+
+
+class Recorder:
+    """A drain that takes every document of `work`, and signals what woke it."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._work = mongo.collection("work")
+        self.wakes: asyncio.Queue[Wake] = asyncio.Queue()
+        self.taken: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def drain(self, wake: Wake) -> bool:
+        """Takes what there is."""
+        found = False
+        while document := await self._work.find_one_and_delete({}):
+            self.taken.put_nowait(document["_id"])
+            found = True
+        self.wakes.put_nowait(wake)
+        return found
+
+    async def woken_by(self, cause: str) -> None:
+        """Returns after the next drain of this cause."""
+        async with asyncio.timeout(30):
+            while (await self.wakes.get()).cause != cause:
+                pass
+
+    async def next_taken(self) -> Any:
+        """The next document taken."""
+        async with asyncio.timeout(30):
+            return await self.taken.get()
+
+
+@asynccontextmanager
+async def consuming(
+    mongo: Mongo, drain: Recorder, *, sweep_seconds: float = 3600.0
+) -> AsyncIterator[tuple[Stop, Health]]:
+    """A running consumer, stopped at the end."""
+
+    async def nothing_due() -> None:
+        return None
+
+    stop, health = Stop(), Health()
+    consumer = Consumer(
+        "test",
+        lambda: stream(mongo),
+        sweep_seconds=sweep_seconds,
+        next_due_seconds=nothing_due,
+        stop=stop,
+        health=health,
+    )
+    async with asyncio.TaskGroup() as group:
+        group.create_task(consumer.run(drain.drain))
+        yield stop, health
+        stop.set()
+
+
+async def test_a_consumer_drains_what_was_there_and_what_comes(mongo: Mongo) -> None:
+    """Old documents are taken at the start, new ones when the stream wakes it; no sweep is near."""
+    await mongo.collection("work").insert_one({"_id": "old"})
+    recorder = Recorder(mongo)
+    async with consuming(mongo, recorder) as (_, health):
+        assert await recorder.next_taken() == "old"
+        await recorder.woken_by("listen")
+        await mongo.collection("work").insert_one({"_id": "new"})
+        assert await recorder.next_taken() == "new"
+        assert health.ready
+
+
+async def test_a_sweep_finds_what_no_event_announced(mongo: Mongo) -> None:
+    """Work that the stream's filter does not show is found by the sweep."""
+    await mongo.collection("elsewhere").insert_one({"_id": "moved"})
+    recorder = Recorder(mongo)
+    async with consuming(mongo, recorder, sweep_seconds=0.2):
+        await recorder.woken_by("listen")
+        await mongo.collection("elsewhere").aggregate([{"$out": "work"}]).to_list(None)
+        assert await recorder.next_taken() == "moved"
+
+
+async def test_a_consumer_outlives_the_loss_of_its_collection(mongo: Mongo) -> None:
+    """After a drop the stream is opened anew and wakes again."""
+    work = mongo.collection("work")
+    await work.insert_one({"_id": 1})
+    recorder = Recorder(mongo)
+    async with consuming(mongo, recorder):
+        await recorder.woken_by("listen")
+        await work.insert_one({"_id": 2})
+        await work.drop()
+        await recorder.woken_by("listen")
+        await work.insert_one({"_id": 3})
+        while await recorder.next_taken() != 3:
+            pass
+
+
+async def test_a_consumer_waits_out_a_database_that_errs(mongo: Mongo) -> None:
+    """While drains fail the replica says it is not ready; then it goes on by itself."""
+    recorder = Recorder(mongo)
+    data = {"failCommands": ["findAndModify"], "errorCode": 50, "appName": "darkroom"}
+    await mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
+    try:
+        async with consuming(mongo, recorder) as (_, health):
+
+            async def away() -> bool:
+                return health.reason == "MongoDB does not answer"
+
+            await until(away, "the consumer says that it is not ready")
+            await mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+            await recorder.woken_by("start")
+            assert health.ready
+    finally:
+        await mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+
+async def test_a_consumer_that_was_stopped_before_it_ran_does_nothing(mongo: Mongo) -> None:
+    """Stop before start is fine, and so is a second stop."""
+    stop = Stop()
+    stop.set()
+    stop.set()
+    recorder = Recorder(mongo)
+
+    async def nothing_due() -> None:
+        return None
+
+    consumer = Consumer(
+        "test", lambda: stream(mongo), sweep_seconds=1, next_due_seconds=nothing_due, stop=stop, health=Health()
+    )
+    await consumer.run(recorder.drain)
+    assert recorder.wakes.empty()

@@ -1,0 +1,141 @@
+"""Leases over a plain collection on a real MongoDB."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from pymongo.errors import PyMongoError
+
+from libs.leases import Fields, Leases
+from libs.mongo import Mongo
+
+
+def leases(mongo: Mongo, *, seconds: float = 15.0, holder: str = "one") -> Leases:
+    """Leases over the collection `work`."""
+    return Leases(mongo.collection("work"), Fields("rank", "ready_at"), seconds=seconds, holder=holder)
+
+
+async def add(mongo: Mongo, *ranks: float, lost_leases: int = 0) -> None:
+    """Adds pending documents whose `_id` is their rank."""
+    await mongo.collection("work").insert_many(
+        [{"_id": rank, "rank": rank, "state": "pending", "attempts": 0, "lost_leases": lost_leases} for rank in ranks]
+    )
+
+
+async def expire(mongo: Mongo) -> None:
+    """Lets every lease have ended by the server's clock."""
+    await mongo.collection("work").update_many(
+        {"state": "processing"}, [{"$set": {"lease.until": {"$subtract": ["$$NOW", 1]}}}]
+    )
+
+
+async def test_claims_follow_the_rank(mongo: Mongo) -> None:
+    """The lowest ranks are claimed first, and a start leaves out those before it."""
+    await add(mongo, 3, 1, 2, 5, 4)
+    first = await leases(mongo).claim(2)
+    later = await leases(mongo).claim(9, start=4)
+    assert [document["_id"] for document in first.documents] == [1, 2]
+    assert [document["_id"] for document in later.documents] == [4, 5]
+
+
+async def test_two_claimers_never_hold_the_same_document(mongo: Mongo) -> None:
+    """Claims at the same time share the work without overlap, and leave nothing."""
+    await add(mongo, *range(200))
+    claimers = [leases(mongo, holder=str(n)) for n in range(8)]
+
+    async def take(claimer: Leases) -> list[int]:
+        taken: list[int] = []
+        while documents := (await claimer.claim(7)).documents:
+            taken.extend(document["_id"] for document in documents)
+        return taken
+
+    taken = [one for some in await asyncio.gather(*map(take, claimers)) for one in some]
+    left = (await leases(mongo).claim(200)).documents
+    assert sorted([*taken, *(document["_id"] for document in left)]) == list(range(200))
+
+
+async def test_an_expired_lease_is_taken_back_and_fences_its_holder(mongo: Mongo) -> None:
+    """After its end a lease can be reaped; the old holder can then neither renew, release nor delay."""
+    await add(mongo, 1)
+    sleeper = leases(mongo)
+    slept = await sleeper.claim(1)
+    assert await sleeper.reap() == 0
+    await expire(mongo)
+    assert await sleeper.reap() == 1
+    other = await leases(mongo, holder="two").claim(1)
+    assert [document["lost_leases"] for document in other.documents] == [1]
+    assert await sleeper.renew(slept.token, [1]) == 0
+    assert await sleeper.release(slept.token, [1]) == 0
+    assert await sleeper.delay(slept.token, 1, 1, {}) is False
+    assert await sleeper.renew(other.token, [1]) == 1
+
+
+async def test_renewal_moves_the_end(mongo: Mongo) -> None:
+    """A renewed lease is not reaped, though its first end has passed."""
+    await add(mongo, 1)
+    holder = leases(mongo)
+    claim = await holder.claim(1)
+    await expire(mongo)
+    assert await holder.renew(claim.token, [1]) == 1
+    assert await holder.reap() == 0
+
+
+async def test_what_lost_two_leases_is_claimed_alone_and_only_then_charged(mongo: Mongo) -> None:
+    """A suspect runs by itself; only losing that lease counts as an attempt."""
+    await add(mongo, 1, 2, 3, lost_leases=1)
+    holder = leases(mongo)
+    await holder.claim(1)
+    await expire(mongo)
+    await holder.reap()
+    suspect = await holder.claim(10)
+    assert (suspect.alone, [document["_id"] for document in suspect.documents]) == (True, [1])
+    others = await holder.claim(10)
+    assert (others.alone, len(others.documents)) == (False, 2)
+    await expire(mongo)
+    assert await holder.reap() == 3
+    found = {document["_id"]: document async for document in mongo.collection("work").find()}
+    assert {key: value["attempts"] for key, value in found.items()} == {1: 1, 2: 0, 3: 0}
+
+
+async def test_a_delayed_document_waits_until_it_is_due(mongo: Mongo) -> None:
+    """What is put off is not claimed before its time, carries the values it was given, and is promoted when due."""
+    await add(mongo, 1, 2)
+    holder = leases(mongo)
+    claim = await holder.claim(2)
+    assert await holder.delay(claim.token, 1, 3600, {"attempts": 1, "note": "$not an expression"})
+    assert await holder.delay(claim.token, 2, 0, {"attempts": 1})
+    due = await holder.next_due_seconds()
+    assert due == 0
+    assert await holder.promote() == 1
+    assert [document["_id"] for document in (await holder.claim(9)).documents] == [2]
+    waiting = await mongo.collection("work").find_one({"_id": 1})
+    assert waiting is not None
+    assert (waiting["state"], waiting["note"], "lease" in waiting) == ("delayed", "$not an expression", False)
+    assert 3500 < (await holder.next_due_seconds() or 0) <= 3600
+
+
+async def test_nothing_delayed_is_never_due(mongo: Mongo) -> None:
+    """Without delayed documents there is no time to wait for."""
+    assert await leases(mongo).next_due_seconds() is None
+
+
+async def fail_next(mongo: Mongo, command: str, **fault: Any) -> None:
+    """Makes the next `command` of this test's connection fail."""
+    data = {"failCommands": [command], "appName": "darkroom", **fault}
+    await mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data})
+
+
+async def test_a_claim_whose_write_erred_but_was_done_is_kept(mongo: Mongo) -> None:
+    """What carries the token is claimed, whatever the reply said."""
+    await add(mongo, 1, 2)
+    await fail_next(mongo, "update", writeConcernError={"code": 64, "errmsg": "waiting for replication timed out"})
+    assert len((await leases(mongo).claim(2)).documents) == 2
+
+
+async def test_a_claim_whose_write_was_not_done_holds_nothing(mongo: Mongo) -> None:
+    """The error is raised, and the documents can be claimed again."""
+    await add(mongo, 1, 2)
+    await fail_next(mongo, "update", closeConnection=True)
+    with pytest.raises(PyMongoError):
+        await leases(mongo).claim(2)
+    assert len((await leases(mongo).claim(2)).documents) == 2

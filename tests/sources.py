@@ -1,0 +1,59 @@
+"""A loopback server of source images, which counts what is fetched."""
+
+import io
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from PIL import Image, ImageDraw
+
+
+def photograph(width: int = 320, height: int = 240, *, shade: int = 0, quality: int = 95) -> bytes:
+    """A JPEG with a red left and a blue right half, some texture, and `shade` to tell one from another."""
+    image = Image.effect_noise((width, height), 24).convert("RGB")
+    draw = ImageDraw.Draw(image, "RGBA")
+    draw.rectangle((0, 0, width // 2, height), fill=(200, shade % 64, 30, 225))
+    draw.rectangle((width // 2, 0, width, height), fill=(30, shade // 64 % 64, 200, 225))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+@dataclass(slots=True)
+class Sources:
+    """The server: `images` by path, and how often each path was fetched."""
+
+    url: str
+    images: dict[str, bytes]
+    fetched: Counter[str] = field(default_factory=Counter)
+
+    def link(self, path: str) -> str:
+        """The URL of a path."""
+        return f"{self.url}/{path}"
+
+
+@asynccontextmanager
+async def served(images: Mapping[str, bytes]) -> AsyncIterator[Sources]:
+    """Serves `images` on a free port while the context lasts; other paths are 404."""
+    sources = Sources("", dict(images))
+
+    async def answer(request: web.Request) -> web.Response:
+        path = request.match_info["path"]
+        sources.fetched[path] += 1
+        body = sources.images.get(path)
+        if body is None:
+            return web.Response(status=404)
+        return web.Response(body=body, content_type="application/octet-stream")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    sources.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield sources
+    finally:
+        await runner.cleanup()
