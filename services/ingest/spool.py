@@ -1,0 +1,95 @@
+"""Keeps the images of one upload on disk until all of it has been checked, and finds the URLs that repeat."""
+
+import sqlite3
+from collections.abc import Iterator
+from hashlib import blake2b
+from types import TracebackType
+from typing import Self
+
+from yarl import URL
+
+from libs.documents import NewImage
+
+BATCH = 1_000
+"""Images in one batch that goes to MongoDB."""
+
+_PAGE_CACHE_KIB = 8 * 1024
+_SCHEMA = """
+CREATE TABLE rows (row INTEGER PRIMARY KEY, serial_number INTEGER NOT NULL, product_name TEXT NOT NULL);
+CREATE TABLE images (
+  position INTEGER PRIMARY KEY, row INTEGER NOT NULL, url TEXT NOT NULL, host TEXT NOT NULL, alias_of INTEGER
+);
+CREATE TABLE seen (digest BLOB PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE copies (position INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+"""
+
+
+class Spool:
+    """A private temporary SQLite database that spills to disk and is gone when closed or when the process dies.
+
+    A URL that stood before in the upload, in the same or another spelling of the same address, becomes an alias of
+    its first occurrence. Not for use by two threads at once, but by one after the other.
+    """
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._database.executescript(
+            f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{_PAGE_CACHE_KIB};"
+            f"{_SCHEMA} BEGIN;"
+        )
+        self.rows = 0
+        self.images = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drops everything. Safe to call twice."""
+        self._database.close()
+
+    def add_row(self, serial_number: int, product_name: str) -> None:
+        """Ends the row that the images added since the last call belong to."""
+        self._database.execute("INSERT INTO rows VALUES (?, ?, ?)", (self.rows, serial_number, product_name))
+        self.rows += 1
+
+    def add_image(self, url: str, address: URL) -> None:
+        """Adds an image to the row that is not ended yet: `url` as it was written, `address` as it is understood."""
+        digest = blake2b(str(address.with_fragment(None)).encode(), digest_size=16).digest()
+        execute = self._database.execute
+        alias_of: int | None = None
+        if not execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (digest, self.images)).rowcount:
+            alias_of = execute("SELECT position FROM seen WHERE digest = ?", (digest,)).fetchone()[0]
+            execute(
+                "INSERT INTO copies VALUES (?, 1) ON CONFLICT (position) DO UPDATE SET count = count + 1", (alias_of,)
+            )
+        execute(
+            "INSERT INTO images VALUES (?, ?, ?, ?, ?)", (self.images, self.rows, url, address.raw_host or "", alias_of)
+        )
+        self.images += 1
+
+    def batches(self) -> Iterator[list[NewImage]]:
+        """All images in order, at most `BATCH` at a time."""
+        found = self._database.execute(
+            "SELECT images.position, row, serial_number, product_name, url, host, alias_of, coalesce(count, 0)"
+            " FROM images JOIN rows USING (row) LEFT JOIN copies ON copies.position = images.position"
+            " ORDER BY images.position"
+        )
+        while batch := found.fetchmany(BATCH):
+            yield [
+                NewImage(
+                    position=position,
+                    row=row,
+                    serial_number=serial_number,
+                    product_name=product_name,
+                    url=url,
+                    host=host,
+                    alias_of=alias_of,
+                    copies=copies,
+                )
+                for position, row, serial_number, product_name, url, host, alias_of, copies in batch
+            ]

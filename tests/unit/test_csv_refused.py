@@ -1,0 +1,185 @@
+import tracemalloc
+
+import pytest
+
+from libs.egress import EgressPolicy
+from services.ingest.catalogue import Catalogue, CellProblem, InvalidCatalogueError, TooManyImagesError
+from services.ingest.spool import Spool
+from tests.unit.catalogues import HEADER, feed, only_problem, refusal_of
+
+URL = "https://a.example/a.jpg"
+GOOD = f"1,SKU1,{URL}\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "words"),
+    [
+        (f"one,SKU,{URL}", 1, "not an integer"),
+        (f"1.5,SKU,{URL}", 1, "not an integer"),
+        (f",SKU,{URL}", 1, "not an integer"),
+        (f"٣,SKU,{URL}", 1, "not an integer"),
+        (f"9223372036854775808,SKU,{URL}", 1, "not an integer"),
+        ("2,SKU", None, "the row has 2 of the 3 columns"),
+        ("2", None, "the row has 1 of the 3 columns"),
+        ("2,SKU,", 3, "the URL cell is empty"),
+        ("2,SKU,,,", 3, "the URL cell is empty"),
+        ('2,SKU," "', 3, "the URL cell is empty"),
+        (f"2,SKU,,{URL}", 3, "the URL cell is empty"),
+        (f"2,SKU,{URL},,{URL}", 4, "the URL cell is empty"),
+        (f"2,SKU,{URL}/{'a' * 8000}", 3, "longer than 8,000 characters"),
+        (f"2,SKU,{URL}/{'a' * 80000}", 3, "longer than 8,000 characters"),
+        ("2,SKU,https://a.example/a b.jpg", 3, "' ' inside a URL"),
+        ("2,SKU,https://a.example/w_200, h_300/a.jpg", 3, "' ' inside a URL"),
+        (f"2,SKU,{URL} {URL}", 3, "' ' inside a URL"),
+        ("2,SKU,ftp://a.example/a.jpg", 3, "ftp"),
+        ("2,SKU,file:///etc/passwd", 3, "file"),
+        ("2,SKU,data:image/png;base64,AAAA", 3, "data"),
+        (f"2,SKU,{URL},ftp://a.example/a.jpg", 4, "ftp"),
+        (f'2,SKU,"{URL}, file:///etc/passwd"', 3, "file"),
+        ("2,SKU,a.example/a.jpg", 3, "http://"),
+        ("2,SKU,https://user:pass@a.example/a.jpg", 3, "password"),
+        (f"2,SKU,{URL},http://127.0.0.1/a.jpg", 4, "DARKROOM_EGRESS_ALLOW"),
+        ("2,SKU,http://[::ffff:169.254.169.254]/a.jpg", 3, "DARKROOM_EGRESS_ALLOW"),
+        ("2,SKU,http://localhost./a.jpg", 3, "DARKROOM_EGRESS_ALLOW"),
+        (f'2,"SKU"x,{URL}', 2, "after the closing quote"),
+        (f"2,{'n' * 1001},{URL}", 2, "longer than 1,000 characters"),
+        (f'2,SKU,"{URL}', 3, "never closed"),
+    ],
+)
+@pytest.mark.parametrize("chunk", [3, 1 << 18])
+def test_a_bad_row_is_told_with_its_line_and_column(row: str, column: int | None, words: str, chunk: int) -> None:
+    """The problem names the line where the row starts, the cell, and what is wrong."""
+    problem = only_problem(f'{HEADER}1,"a\nb",{URL}\n{row}', chunk=chunk)
+
+    assert (problem.line, problem.column) == (4, column)
+    assert words in problem.detail
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "words"),
+    [
+        (f"{HEADER}{GOOD}2,caf\xe9,{URL}\n".encode("latin-1"), 3, "0xE9 is not valid UTF-8"),
+        (f"{HEADER}{GOOD}2,caf\xe9".encode("latin-1"), 3, "0xE9 is not valid UTF-8"),
+        (f"{HEADER}{GOOD}2,SK\0U,{URL}\n".encode(), 3, "NUL character"),
+        (f"{HEADER}{GOOD}".encode("utf-16") + b"\x41", 3, "not valid UTF-16"),
+        (f"{HEADER}{GOOD}".encode("utf-32"), 1, "UTF-32"),
+        (f"{HEADER}{GOOD}".encode("utf-16-le"), 1, "NUL character"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), 1, "a PNG image"),
+        (b"\xff\xd8\xff\xe0" + bytes(100), 1, "a JPEG image"),
+        (b"PK\x03\x04" + bytes(100), 1, "a ZIP archive"),
+    ],
+)
+@pytest.mark.parametrize("chunk", [1, 1 << 18])
+def test_what_is_no_text_is_refused_with_what_was_found(data: bytes, line: int, words: str, chunk: int) -> None:
+    """Another encoding, NUL bytes, images and archives are told by the line and what they are."""
+    problem = only_problem(data, chunk=chunk)
+
+    assert (problem.line, problem.column) == (line, None)
+    assert words in problem.detail
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n\n  \n",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        HEADER.encode(),
+        f"{HEADER}\n,,\n".encode(),
+        f"{HEADER}1,SKU,\n".encode(),
+    ],
+)
+def test_a_file_without_any_image_is_refused_as_such(data: bytes) -> None:
+    """Empty, header alone or no URL in any row: the code is `no_images`."""
+    refused = refusal_of(data)
+
+    assert refused.code == "no_images"
+    assert refused.problems
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("S. No.,Product Name", (1, None, "no column 'Input Image Urls'")),
+        ("S. No.,Input Image Urls,Product Name", (1, 2, "'Product Name' belongs")),
+        ("S. No.,Product Name,Input Image Urls,Colour", (1, 4, "'Colour' in the header")),
+        ("\n1,SKU,https://a.example/x", (2, 1, "'S. No.' belongs")),
+    ],
+)
+def test_a_wrong_header_is_told_first(header: str, expected: tuple[int, int | None, str]) -> None:
+    """Without the right columns the rows mean nothing, so only the header is complained about."""
+    refused = refusal_of(f"{header}\nx,y\n")
+
+    problem = refused.problems[0]
+    assert (problem.line, problem.column) == expected[:2]
+    assert expected[2] in problem.detail
+    assert {problem.line for problem in refused.problems} == {expected[0]}
+
+
+def test_only_the_first_hundred_problems_are_told() -> None:
+    """The first hundred in the order of the file; reading stops there."""
+    refused = refusal_of(HEADER + GOOD + "x,SKU,ftp://a.example\n" * 70)
+
+    assert len(refused.problems) == 100
+    assert refused.problems[:3] == [
+        CellProblem(3, 1, "'x' is not an integer"),
+        CellProblem(3, 3, "only http and https are fetched, not ftp: ftp://a.example"),
+        CellProblem(4, 1, "'x' is not an integer"),
+    ]
+
+
+def test_reading_stops_at_the_hundredth_problem() -> None:
+    """The rest of a hopeless file is not waited for."""
+    with Spool() as spool:
+        catalogue = Catalogue(EgressPolicy(), spool, max_images=1_000)
+
+        with pytest.raises(InvalidCatalogueError):
+            catalogue.feed((HEADER + "x,SKU,https://a.example\n" * 101).encode())
+
+
+def test_more_images_than_allowed_are_refused_as_soon_as_they_are_seen() -> None:
+    """The limit counts URLs, not rows, and does not wait for the end of the file."""
+    with Spool() as spool:
+        catalogue = Catalogue(EgressPolicy(), spool, max_images=3)
+
+        catalogue.feed(f"{HEADER}1,A,{URL},{URL}\n2,B,{URL}\n".encode())
+        with pytest.raises(TooManyImagesError):
+            catalogue.feed(f"3,C,{URL}\n".encode())
+
+
+@pytest.mark.parametrize(
+    "filler",
+    [
+        pytest.param(b'1,"' + b"a" * 4096, id="a quote that is never closed"),
+        pytest.param(b"," * 4096, id="one line of commas"),
+        pytest.param(b" " * 4096, id="one line of spaces"),
+        pytest.param(b'1,a,"https://a.example/' + b" " * 4096, id="a URL cell of spaces"),
+        pytest.param(b"1,a,https://a.example/" + b"," * 4096, id="a URL of commas"),
+        pytest.param(b'""' * 2048, id="quotes"),
+        pytest.param(b"9" * 4096, id="one endless number"),
+    ],
+)
+@pytest.mark.parametrize("head", [b"", HEADER.encode()])
+def test_hostile_shapes_take_little_memory(head: bytes, filler: bytes) -> None:
+    """No line, cell or header is ever held whole: 128 KiB pass through half of that."""
+    with Spool() as spool:
+        catalogue = Catalogue(EgressPolicy(), spool, max_images=1_000)
+        body = head + filler + filler[-4096:] * 31
+        tracemalloc.start()
+        with pytest.raises(InvalidCatalogueError):
+            feed(catalogue, body, 4096)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert peak < 2**16
+
+
+def test_a_spool_closed_twice_is_closed() -> None:
+    """Closing is idempotent, so that every way out of an upload may do it."""
+    spool = Spool()
+    spool.close()
+    spool.close()
+
+    with pytest.raises(Exception, match="closed"):
+        feed(Catalogue(EgressPolicy(), spool, max_images=1), HEADER + GOOD)
