@@ -1,5 +1,6 @@
 """A loopback server of source images, which counts what is fetched."""
 
+import asyncio
 import io
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -23,25 +24,51 @@ def photograph(width: int = 320, height: int = 240, *, shade: int = 0, quality: 
 
 @dataclass(slots=True)
 class Sources:
-    """The server: `images` by path, and how often each path was fetched."""
+    """The server: `images` by path, and how often each path was fetched. While it is closed, answers wait."""
 
     url: str
     images: dict[str, bytes]
     fetched: Counter[str] = field(default_factory=Counter)
+    _waiting: int = 0
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _opened: asyncio.Event = field(default_factory=asyncio.Event)
 
     def link(self, path: str) -> str:
         """The URL of a path."""
         return f"{self.url}/{path}"
+
+    def close(self) -> None:
+        """Answers wait from now on."""
+        self._opened.clear()
+
+    def open(self) -> None:
+        """Answers are given from now on."""
+        self._opened.set()
+
+    async def pass_gate(self) -> None:
+        """Returns when the server is open."""
+        async with self._changed:
+            self._waiting += 1
+            self._changed.notify_all()
+        await self._opened.wait()
+        self._waiting -= 1
+
+    async def waiting_for(self, count: int, *, seconds: float = 60.0) -> None:
+        """Returns when `count` fetches wait for their answer."""
+        async with asyncio.timeout(seconds), self._changed:
+            await self._changed.wait_for(lambda: self._waiting >= count)
 
 
 @asynccontextmanager
 async def served(images: Mapping[str, bytes]) -> AsyncIterator[Sources]:
     """Serves `images` on a free port while the context lasts; other paths are 404."""
     sources = Sources("", dict(images))
+    sources.open()
 
     async def answer(request: web.Request) -> web.Response:
         path = request.match_info["path"]
         sources.fetched[path] += 1
+        await sources.pass_gate()
         body = sources.images.get(path)
         if body is None:
             return web.Response(status=404)

@@ -48,7 +48,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A delivery as it stands; `token` is the lease it is held under ("" when it is not)."""
+    """A delivery as it stands; `rank` and `body` are the announcement's.
+
+    `token` is the lease it is held under ("" when it is not).
+    """
 
     webhook_id: str
     request_id: str
@@ -56,6 +59,7 @@ class Delivery:
     url: str
     body: str
     trace: str
+    rank: float
     state: str
     attempts_made: int
     attempts: Sequence[Attempt]
@@ -74,15 +78,7 @@ class Deliveries:
 
     async def ensure_indexes(self) -> None:
         """Makes one partial index per state that is searched for, and one to list a request's deliveries."""
-        await self._collection.create_indexes(
-            [
-                *(
-                    IndexModel([(field, 1)], name=f"{state}_{field}", partialFilterExpression={"state": state})
-                    for field, state in self.leases.indexes()
-                ),
-                IndexModel([("request_id", 1)], name="request"),
-            ]
-        )
+        await self._collection.create_indexes([*self.leases.indexes(), IndexModel([("request_id", 1)], name="request")])
 
     async def announce(self, request_id: str, deliveries: Sequence[NewDelivery]) -> bool:
         """Makes a closed request's deliveries, exactly once; false when another has announced it."""
@@ -165,6 +161,7 @@ def _delivery(document: Mapping[str, Any]) -> Delivery:
         url=document["url"],
         body=document["body"],
         trace=document["trace"],
+        rank=document["rank"],
         state=document["state"],
         attempts_made=document["attempts_made"],
         attempts=[Attempt(**attempt) for attempt in document["attempts"]],

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
-from pymongo import IndexModel, UpdateOne
+from pymongo import UpdateOne
 
 from libs.documents.progress import Counts, Progress
 from libs.leases import Claim, Fields, Leases
@@ -120,12 +120,7 @@ class Images:
 
     async def ensure_indexes(self) -> None:
         """Makes the lean set: one partial index per state that is searched for."""
-        await self._collection.create_indexes(
-            [
-                IndexModel([(field, 1)], name=f"{state}_{field}", partialFilterExpression={"state": state})
-                for field, state in self.leases.indexes()
-            ]
-        )
+        await self._collection.create_indexes(self.leases.indexes())
 
     async def first_rank(self) -> float:
         """The rank at which a new request's images begin: the virtual time of start-time fair queueing.
@@ -135,7 +130,10 @@ class Images:
         1996.)
         """
         for state, direction in (("processing", -1), ("pending", 1)):
-            found = await self._collection.find_one({"state": state}, {"rank": 1}, sort=[("rank", direction)])
+            # Hinted, since without a condition on the index's own field the planner reads the whole collection.
+            found = await self._collection.find_one(
+                {"state": state}, {"rank": 1}, sort=[("rank", direction)], hint=state
+            )
             if found:
                 return float(found["rank"])
         return 0.0

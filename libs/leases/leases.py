@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pymongo import IndexModel
 from pymongo.errors import PyMongoError
 
 from libs.mongo import Collection, Document, Session
@@ -58,9 +59,13 @@ class Leases:
         """How often a running claim is to be renewed."""
         return self._seconds / 3
 
-    def indexes(self) -> list[tuple[str, str]]:
-        """The field of each partial index, and the state it covers."""
-        return [(self._fields.order, PENDING), (self._fields.due, DELAYED), ("lease.until", PROCESSING)]
+    def indexes(self) -> list[IndexModel]:
+        """One partial index per state that is searched for, named after the state."""
+        covered = {PENDING: self._fields.order, DELAYED: self._fields.due, PROCESSING: "lease.until"}
+        return [
+            IndexModel([(field, 1)], name=state, partialFilterExpression={"state": state})
+            for state, field in covered.items()
+        ]
 
     async def claim(self, limit: int, *, start: float | None = None) -> Claim:
         """Claims up to `limit` pending documents in order, from `start` on; an empty claim when there is none.

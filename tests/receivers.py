@@ -1,0 +1,59 @@
+"""A loopback receiver of webhooks, which keeps what it got."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One POST: its headers, in lower case, and its exact body."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(slots=True)
+class Receiver:
+    """The receiver: `url` to give as webhook, and what arrived, in order."""
+
+    url: str = ""
+    received: list[Received] = field(default_factory=list)
+    _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def add(self, received: Received) -> None:
+        """Keeps what arrived and wakes who waits."""
+        async with self._arrived:
+            self.received.append(received)
+            self._arrived.notify_all()
+
+    async def wait(self, count: int, *, seconds: float = 60.0) -> list[Received]:
+        """What has arrived once there are `count`; TimeoutError when there are not in time."""
+        async with asyncio.timeout(seconds), self._arrived:
+            await self._arrived.wait_for(lambda: len(self.received) >= count)
+        return self.received
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    """A receiver on a free port that answers 204 while the context lasts."""
+    receiver = Receiver()
+
+    async def answer(request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        await receiver.add(Received(headers, await request.read()))
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_post("/hook", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    try:
+        yield receiver
+    finally:
+        await runner.cleanup()
