@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -192,7 +193,13 @@ async def test_workers_die_with_a_parent_that_is_killed(fifo: Path) -> None:
     busy = await told(fifo)
     workers = [process for process in psutil.Process(parent.pid).children() if psutil.pid_exists(process.pid)]
     assert {idle, busy} <= {process.pid for process in workers}
-    parent.kill()
-    await parent.wait()
-    for process in workers:
-        await gone(process.pid)
+    try:
+        parent.kill()
+        # Not only until the parent is gone: its standard output stays open for as long as a worker lives.
+        await asyncio.wait_for(parent.wait(), 30)
+        for process in workers:
+            await gone(process.pid)
+    finally:
+        for process in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
