@@ -56,3 +56,30 @@ STAGE_SECONDS = Histogram(
 REQUESTS_CLOSED = Counter(
     "darkroom_requests_closed_total", "Requests brought to a final state here, by status.", ["status"]
 )
+
+# --- notifier --------------------------------------------------------------------------------------------------------
+REQUESTS_ANNOUNCED = Counter(
+    "darkroom_requests_announced_total", "Closed requests whose deliveries were made here, by status.", ["status"]
+)
+WEBHOOK_ATTEMPTS = Counter(
+    "darkroom_webhook_attempts_total",
+    "Delivery attempts by outcome (delivered, retry, failed, fenced: the lease had passed to another) and reason code.",
+    ["outcome", "code"],
+)
+WEBHOOK_SECONDS = Histogram(
+    "darkroom_webhook_seconds",
+    "Time one delivery attempt takes, from resolving the name to the end of the answer.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30),
+)
+WEBHOOK_AGE_SECONDS = Histogram(
+    "darkroom_webhook_age_seconds",
+    "Time from the end of a request to its delivered webhook, retries included.",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 300, 1800, 7200, 43200, 259200),
+)
+DELIVERIES_PUT_OFF = Counter(
+    "darkroom_deliveries_put_off_total",
+    "Deliveries claimed and put off at no charge, since their endpoint had its share of the slots.",
+)
+DELIVERIES_RELEASED = Counter(
+    "darkroom_deliveries_released_total", "Deliveries given back unfinished because the notifier stopped."
+)

@@ -126,9 +126,10 @@ class EgressSettings(_Group):
         description="Comma-separated CIDRs that may be reached although they are private, e.g. 10.1.0.0/16.",
     )
 
+    # Groups are combined by inheritance, so a validator's name must not stand in two of them.
     @field_validator("egress_allow", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:
+    def _split_networks(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
         return value
@@ -200,7 +201,7 @@ class WebhookSettings(_Group):
 
     @field_validator("webhook_schedule", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:
+    def _split_pauses(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(float(part) for part in value.split(",") if part.strip())
         return value

@@ -1,0 +1,1 @@
+"""The notifier: woken by change streams, it announces closed requests and delivers the webhooks about them."""

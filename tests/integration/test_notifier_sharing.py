@@ -1,0 +1,177 @@
+"""Several notifiers, and notifiers that stop, die or lose MongoDB in the middle."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from libs.documents import Documents
+from libs.mongo import Mongo
+from libs.runtime import metrics
+from services.notifier.event import event_of
+from tests.notifiers import close_request, delivery_in, notifier_settings, notifying
+from tests.processes import SECRET
+from tests.webhook_server import Received, receiving, waits_for
+
+
+async def test_two_notifiers_deliver_each_webhook_once(documents: Documents, mongo_uri: str) -> None:
+    """Forty requests, some closed before they start and some while they run: every one is told once."""
+    settings = notifier_settings(documents, mongo_uri, webhook_in_flight=4)
+    async with receiving() as receiver:
+        requests = [await close_request(documents, receiver.url) for _ in range(20)]
+        async with notifying(settings), notifying(settings):
+            requests += [await close_request(documents, receiver.url) for _ in range(20)]
+            delivered = [await delivery_in(documents, request_id, "delivered") for request_id in requests]
+    assert sorted(received.webhook_id for received in receiver.received) == sorted(
+        delivery.webhook_id for delivery in delivered
+    )
+    assert [delivery.attempts_made for delivery in delivered] == [1] * 40
+
+
+async def test_only_one_of_two_announcements_counts(documents: Documents) -> None:
+    """Two notifiers that found the same closed request make its delivery once."""
+    request_id = await close_request(documents, "http://h/")
+    [request] = await documents.requests.unannounced(10)
+    announced = await asyncio.gather(
+        *(documents.deliveries.announce(request_id, [event_of(request, "http://h/", base_url="")]) for _ in range(4))
+    )
+    assert sorted(announced) == [False, False, False, True]
+    assert len(await documents.deliveries.of_request(request_id)) == 1
+
+
+async def test_a_delivery_whose_notifier_died_is_made_by_another(
+    mongo: Mongo, documents: Documents, mongo_uri: str
+) -> None:
+    """A lease that nobody renews ends, and the next notifier delivers under the same id."""
+    dead = Documents(mongo, lease_seconds=0.2)
+    async with receiving() as receiver:
+        request_id = await close_request(documents, receiver.url)
+        [request] = await documents.requests.unannounced(10)
+        await documents.deliveries.announce(request_id, [event_of(request, receiver.url, base_url="")])
+        _, [claimed] = await dead.deliveries.claim(10)
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            delivery = await delivery_in(documents, request_id, "delivered")
+    assert [received.webhook_id for received in receiver.received] == [claimed.webhook_id]
+    assert delivery.attempts_made == 1
+
+
+async def test_a_stopped_notifier_gives_back_what_it_cannot_finish(documents: Documents, mongo_uri: str) -> None:
+    """The attempt is cut off and not charged, nobody waits for a lease, and another delivers under the same id."""
+    gate = asyncio.Event()
+    async with receiving(waits_for(gate)) as receiver:
+        request_id = await close_request(documents, receiver.url)
+        async with notifying(notifier_settings(documents, mongo_uri, shutdown_seconds=0.1)):
+            await receiver.first(1)
+        [left] = await documents.deliveries.of_request(request_id)
+        assert (left.state, left.attempts_made, left.attempts, left.token) == ("pending", 0, [], "")
+        gate.set()
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            await delivery_in(documents, request_id, "delivered")
+    first, second = receiver.received
+    assert first.webhook_id == second.webhook_id
+    assert second.verified(SECRET)
+
+
+async def test_a_stopping_notifier_lets_a_running_attempt_finish(documents: Documents, mongo_uri: str) -> None:
+    """It claims nothing more and leaves once the attempt that runs is written down."""
+    gate = asyncio.Event()
+    async with receiving(waits_for(gate)) as receiver:
+        running = await close_request(documents, receiver.url)
+        async with notifying(notifier_settings(documents, mongo_uri, shutdown_seconds=60)) as process:
+            await receiver.first(1)
+            process.stop.set()
+            later = await close_request(documents, receiver.url)
+            gate.set()
+    [delivered] = await documents.deliveries.of_request(running)
+    assert (delivered.state, delivered.attempts_made) == ("delivered", 1)
+    assert await documents.deliveries.of_request(later) == []
+    assert len(receiver.received) == 1
+
+
+async def test_a_long_attempt_keeps_its_lease(documents: Documents, mongo_uri: str) -> None:
+    """While the receiver takes its time, the lease is renewed and nobody else makes the attempt."""
+    settings = notifier_settings(documents, mongo_uri, lease_seconds=3, operation_seconds=0.9)
+    gate = asyncio.Event()
+    async with receiving(waits_for(gate)) as receiver:
+        request_id = await close_request(documents, receiver.url)
+        async with notifying(settings), notifying(settings):
+            await receiver.first(1)
+            [held] = await documents.deliveries.of_request(request_id)
+            async with _updates_of(documents) as updates:
+                for _ in range(4):  # more than the whole lease
+                    assert "lease.until" in await anext(updates)
+            [still] = await documents.deliveries.of_request(request_id)
+            assert (still.state, still.token) == ("processing", held.token)
+            gate.set()
+            await delivery_in(documents, request_id, "delivered")
+    assert len(receiver.received) == 1
+
+
+@asynccontextmanager
+async def _updates_of(documents: Documents) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    """The fields that each update of a delivery sets, from now on."""
+
+    async def updates(stream: Any) -> AsyncIterator[dict[str, Any]]:
+        async with asyncio.timeout(60):
+            async for event in stream:
+                yield event["updateDescription"]["updatedFields"]
+
+    collection = documents.mongo.collection("deliveries")
+    async with collection.watch([{"$match": {"operationType": "update"}}]) as stream:
+        yield updates(stream)
+
+
+async def test_the_outcome_of_a_lost_lease_is_not_written(documents: Documents, mongo_uri: str) -> None:
+    """A notifier whose delivery has passed to another changes nothing."""
+    gate = asyncio.Event()
+    fenced = metrics.WEBHOOK_ATTEMPTS.labels("fenced", "")
+    before = fenced._value.get()
+    async with receiving(waits_for(gate)) as receiver:
+        request_id = await close_request(documents, receiver.url)
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            await receiver.first(1)
+            await documents.mongo.collection("deliveries").update_one(
+                {"request_id": request_id}, {"$set": {"lease.token": "another's"}}
+            )
+            gate.set()
+    [delivery] = await documents.deliveries.of_request(request_id)
+    assert (delivery.state, delivery.attempts_made, delivery.token) == ("processing", 0, "another's")
+    assert fenced._value.get() == before + 1
+
+
+async def test_a_notifier_can_claim_again_what_it_lost(documents: Documents, mongo_uri: str) -> None:
+    """While its first attempt still runs, the second one is made and written down; the first changes nothing."""
+    gate = asyncio.Event()
+    async with receiving(waits_for(gate)) as receiver:
+        request_id = await close_request(documents, receiver.url)
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            await receiver.first(1)
+            await documents.mongo.collection("deliveries").update_one(
+                {"request_id": request_id}, {"$set": {"state": "pending"}, "$unset": {"lease": ""}}
+            )
+            await receiver.first(2)
+            gate.set()
+            delivery = await delivery_in(documents, request_id, "delivered")
+    assert delivery.attempts_made == 1
+    assert len(receiver.received) == 2
+
+
+async def test_an_outcome_that_mongodb_would_not_take_is_written_later(documents: Documents, mongo_uri: str) -> None:
+    """The webhook has arrived, so it is not sent again because of errors while that is written down."""
+    admin = documents.mongo.client.admin
+
+    async def breaks_updates(_: Received) -> web.StreamResponse:
+        data = {"failCommands": ["update"], "errorCode": 50, "appName": "darkroom-notifier"}
+        await admin.command({"configureFailPoint": "failCommand", "mode": {"times": 3}, "data": data})
+        return web.Response()
+
+    async with receiving(breaks_updates) as receiver:
+        request_id = await close_request(documents, receiver.url)
+        try:
+            async with notifying(notifier_settings(documents, mongo_uri)):
+                delivery = await delivery_in(documents, request_id, "delivered")
+        finally:
+            await admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+    assert len(receiver.received) == delivery.attempts_made == 1

@@ -1,0 +1,71 @@
+"""Notifiers in the test's own process, and the closed requests they are to tell about."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+from libs.documents import Delivery, Documents, Failed, ImageFailure, NewImage, NewRequest, Output
+from libs.runtime.lifecycle import Process
+from libs.runtime.settings import load
+from services.notifier.app import serve
+from services.notifier.sender import Poster
+from services.notifier.settings import NotifierSettings
+from tests.processes import SECRET
+from tests.waiting import until
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+OUTPUT = Output(name="a" * 64 + ".jpg", bytes=40, source_bytes=100, width=4, height=3, format="jpeg")
+FAILURE = Failed(ImageFailure("http_404", "the server answered 404"))
+
+
+def notifier_settings(documents: Documents, mongo_uri: str, **settings: Any) -> NotifierSettings:
+    """The settings of a notifier on the test's database, which may reach loopback and looks around often."""
+    values = {
+        "mongo_connection_string": mongo_uri,
+        "database_name": documents.mongo.database.name,
+        "notifier_port": 0,
+        "egress_allow": "127.0.0.0/8",
+        "webhook_secret": SECRET,
+        "webhook_schedule": "0.05",
+        "sweep_seconds": 0.2,
+        "shutdown_seconds": 5,
+        "_env_file": None,
+    }
+    return load(NotifierSettings, **values | settings)
+
+
+@asynccontextmanager
+async def notifying(settings: NotifierSettings, *, poster: Poster | None = None) -> AsyncIterator[Process]:
+    """Runs a notifier until the end of the context, or until the stop of what is given."""
+    process = Process()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(settings, process, poster=poster), name="notifier")
+        try:
+            yield process
+        finally:
+            process.stop.set()
+
+
+async def close_request(documents: Documents, webhook_url: str | None, *, good: int = 1, bad: int = 0) -> str:
+    """A request of `good` compressed and `bad` failed images, closed; gives its id."""
+    request_id, total = uuid4(), good + bad
+    new = NewRequest(webhook_url, "a.csv", 10, "0" * 64, total, TRACE)
+    images = [NewImage(n, n, n + 1, f"SKU{n}", f"http://h/{n}", "h") for n in range(total)]
+    await documents.requests.accept(new, [images], request_id)
+    _, held = await documents.images.claim(total)
+    await documents.images.finish([(image, OUTPUT if n < good else FAILURE) for n, image in enumerate(held)])
+    assert await documents.requests.close_if_done(str(request_id), total)
+    return str(request_id)
+
+
+async def delivery_in(documents: Documents, request_id: str, state: str) -> Delivery:
+    """The request's one delivery, once it has reached `state`."""
+
+    async def probe() -> Delivery | None:
+        found = await documents.deliveries.of_request(request_id)
+        assert len(found) <= 1
+        return found[0] if found and found[0].state == state else None
+
+    return await until(probe, f"the delivery is {state}")
