@@ -261,7 +261,7 @@ async def test_a_request_closed_while_every_slot_hangs_is_announced(documents: D
     gate = asyncio.Event()
     async with receiving(waits_for(gate)) as hanging:
         await close_request(documents, hanging.url)
-        async with notifying(notifier_settings(documents, mongo_uri, webhook_in_flight=1)):
+        async with notifying(notifier_settings(documents, mongo_uri, webhook_in_flight=1, webhook_seconds=600)):
             await hanging.first(1)
             behind = await close_request(documents, "http://h/")
             delivery = await delivery_in(documents, behind, "pending")
