@@ -83,3 +83,16 @@ DELIVERIES_PUT_OFF = Counter(
 DELIVERIES_RELEASED = Counter(
     "darkroom_deliveries_released_total", "Deliveries given back unfinished because the notifier stopped."
 )
+
+# --- ingest ----------------------------------------------------------------------------------------------------------
+UPLOADS = Counter(
+    "darkroom_uploads_total", "Uploads by outcome: accepted, error, or the code of the problem they got.", ["outcome"]
+)
+UPLOAD_IMAGES = Counter("darkroom_upload_images_total", "Images in accepted uploads.")
+UPLOAD_BYTES = Counter("darkroom_upload_bytes_total", "Bytes of accepted CSV files.")
+HTTP_SECONDS = Histogram(
+    "darkroom_http_seconds",
+    "Time one HTTP request takes until its answer begins, the body's arrival included, by route, method and status.",
+    ["route", "method", "status"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
+)

@@ -1,0 +1,198 @@
+"""The shapes of the HTTP interface: they validate what comes in, and the OpenAPI document is generated from them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from services.ingest.catalogue import MOST_PROBLEMS
+from services.ingest.urls import LONGEST_URL
+
+EXAMPLE_ID = "2f1c5a3e-8d6b-4c57-9a34-0e9f7b1d2c48"
+EXAMPLE_IMAGE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08.jpg"
+
+
+def _lower(value: str) -> str:
+    return value.lower()
+
+
+def _only_json_booleans(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)  # absent is absent: null would not be accepted
+
+
+RequestId = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
+        min_length=36,
+        max_length=36,
+        description="The request's id, a UUID.",
+        examples=[EXAMPLE_ID],
+    ),
+    AfterValidator(_lower),
+]
+ImageName = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{64}\.[a-z0-9]{1,8}$",
+        min_length=66,
+        max_length=73,
+        description="The image's name: the SHA-256 of its bytes and an extension.",
+        examples=[EXAMPLE_IMAGE],
+    ),
+]
+WebhookUrl = Annotated[
+    str,
+    Field(
+        pattern=r"^[hH][tT][tT][pP][sS]?://",
+        max_length=LONGEST_URL,
+        description="An http or https URL that is called when the request is done.",
+        examples=["https://shop.example/hooks/darkroom"],
+        json_schema_extra={"format": "uri"},
+    ),
+]
+Status = Literal["pending", "processing", "completed", "completed_with_errors", "failed", "cancelled"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+# --- what comes in ---------------------------------------------------------------------------------------------------
+class UploadForm(_Strict):
+    """A catalogue of products and their images."""
+
+    file: bytes = Field(
+        description=(
+            "The CSV with the header `S. No.,Product Name,Input Image Urls`, in UTF-8 or UTF-16, delimited by comma, "
+            "semicolon or tab. All from the third column on is URLs; a comma parts two URLs only where `http://` or "
+            "`https://` follows it."
+        ),
+        json_schema_extra={"format": "binary", "contentMediaType": "text/csv"},
+    )
+    webhook_url: WebhookUrl | SkipJsonSchema[None] = Field(default=None, json_schema_extra=_without_default)
+
+
+class StatusQuery(_Strict):
+    """What of a request's status is wanted."""
+
+    request_id: RequestId
+    limit: Annotated[int, Field(ge=1, le=2**31 - 1)] | SkipJsonSchema[None] = Field(
+        default=None,
+        description="Most rows in `details`. Default: all.",
+        examples=[100],
+        json_schema_extra=_without_default,
+    )
+    offset: int = Field(default=0, ge=0, le=2**31 - 1, description="Rows to leave out at the start of `details`.")
+    details: Annotated[bool, BeforeValidator(_only_json_booleans)] = Field(
+        default=True, description="`false` leaves `details` out."
+    )
+
+
+class RequestPath(_Strict):
+    """Which request."""
+
+    id: RequestId
+
+
+class ImagePath(_Strict):
+    """Which image."""
+
+    name: ImageName
+
+
+# --- what goes out ---------------------------------------------------------------------------------------------------
+class Accepted(_Strict):
+    """The upload is stored durably; its images are compressed from now on."""
+
+    request_id: RequestId
+    status: Literal["pending"] = "pending"
+
+
+class ImageError(_Strict):
+    """Why an image failed."""
+
+    position: int = Field(ge=0, description="Its index in `input_image_urls`, from 0.")
+    code: str = Field(description="A stable reason code.", examples=["http_404"])
+    detail: str = Field(description="What happened, for people.")
+
+
+class RowStatus(_Strict):
+    """One row of the catalogue."""
+
+    serial_number: int
+    product_name: str
+    input_image_urls: list[str]
+    output_image_urls: list[str | None] = Field(
+        description="Aligned with `input_image_urls`; null while an image is pending and when it failed."
+    )
+    errors: list[ImageError] = Field(description="The images that failed.")
+
+
+class RequestStatus(_Strict):
+    """How far a request has got."""
+
+    request_id: RequestId
+    status: Status
+    created_at: datetime
+    completed_at: datetime | None
+    total: int = Field(ge=1, description="Images in the request.")
+    completed: int = Field(ge=0)
+    failed: int = Field(ge=0)
+    cancelled: int = Field(ge=0)
+    pending: int = Field(ge=0, description="Images that are not in a final state.")
+    bytes_in: int = Field(ge=0, description="Bytes of the sources compressed so far.")
+    bytes_out: int = Field(ge=0, description="Bytes of the compressed images.")
+    details: list[RowStatus] | SkipJsonSchema[None] = Field(
+        default=None,
+        description="The rows in the order of the file; absent with `details=false`.",
+        json_schema_extra=_without_default,
+    )
+
+
+class Cancelled(_Strict):
+    """The request as it stands after the cancellation."""
+
+    request_id: RequestId
+    status: Status
+
+
+class WebhookTestAnswer(_Strict):
+    """What was received."""
+
+    message: Literal["Webhook received"] = "Webhook received"
+    received_payload: Any = Field(alias="receivedPayload", description="The body, as it was sent.")
+
+
+# --- what went wrong (RFC 9457) --------------------------------------------------------------------------------------
+class Problem(BaseModel):
+    """An error, by RFC 9457."""
+
+    type: Literal["about:blank"] = "about:blank"
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(ge=400, le=599, examples=[404])
+    detail: str = Field(description="What is wrong and what to do.", examples=["there is no request of this id"])
+    code: str = Field(description="A stable code for programs.", examples=["unknown_request"])
+
+
+class CatalogueProblem(BaseModel):
+    """One thing that is wrong with the CSV."""
+
+    line: int = Field(ge=1, description="The line of the file where the row starts, from 1.", examples=[2])
+    column: int | None = Field(ge=1, description="The column, from 1; null when it is the line as a whole.")
+    detail: str = Field(examples=["'one' is not an integer"])
+
+
+class InvalidRequest(Problem):
+    """What was sent cannot be accepted; for a bad CSV (`invalid_csv`, `no_images`) with the places."""
+
+    problems: Annotated[list[CatalogueProblem], Field(max_length=MOST_PROBLEMS)] | SkipJsonSchema[None] = Field(
+        default=None,
+        description=f"The first {MOST_PROBLEMS} problems of the CSV.",
+        json_schema_extra=_without_default,
+    )
