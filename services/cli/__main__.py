@@ -1,0 +1,162 @@
+"""The `darkroom` command: `darkroom --help`, or `python -m services.cli --help`."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import click
+
+from libs.runtime.settings import CommonSettings, InvalidSettingsError, load
+from services.cli.extras import SERVICES, require
+from services.cli.fleet import search_path, service_argv
+
+
+class CannotRunError(click.ClickException):
+    """Something outside this command keeps it from running; the message is one sentence about it."""
+
+    exit_code = 2
+
+
+@contextmanager
+def _one_sentence(*errors: type[Exception]) -> Iterator[None]:
+    expected: tuple[type[Exception], ...] = (InvalidSettingsError, *errors)
+    try:
+        yield
+    except expected as error:
+        raise CannotRunError(str(error)) from error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="darkroom")
+def main() -> None:
+    """Bulk compression of product images: CSV in, smaller images and a signed webhook out."""
+
+
+@main.command()
+@click.option("--watchers", type=click.IntRange(1, 64), default=1, show_default=True, help="Watcher processes.")
+@click.option("--notifiers", type=click.IntRange(1, 64), default=1, show_default=True, help="Notifier processes.")
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".darkroom"),
+    show_default=True,
+    help="Folder of the database, the images and the webhook secret.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the HTTP interface.  [default: DARKROOM_PORT]")
+def up(watchers: int, notifiers: int, data_dir: Path, port: int | None) -> None:
+    """Run everything on this machine until Ctrl-C.
+
+    MongoDB is started too, unless MONGO_CONNECTION_STRING names one. A service that dies is started again. All data
+    is kept.
+    """
+    require(*SERVICES)
+    from libs.mongo import MongodFailedError, MongodNotFoundError  # noqa: PLC0415 (half a second)
+    from services.cli.data_folder import DataFolder, DataFolderError  # noqa: PLC0415
+    from services.cli.fleet import PortTakenError  # noqa: PLC0415
+    from services.cli.settings import UpSettings  # noqa: PLC0415
+    from services.cli.supervisor import ServiceRefusedError  # noqa: PLC0415
+    from services.cli.up import Up  # noqa: PLC0415
+
+    with _one_sentence(DataFolderError, MongodFailedError, MongodNotFoundError, PortTakenError, ServiceRefusedError):
+        settings = load(UpSettings) if port is None else load(UpSettings, port=port)
+        if sys.stderr.isatty() and not settings.is_set("log_format"):
+            settings = settings.model_copy(update={"log_format": "console"})
+        sys.exit(Up(settings, DataFolder(data_dir), watchers=watchers, notifiers=notifiers).run())
+
+
+@main.command()
+@click.option("--keep", is_flag=True, help="Keep the folder with database, images and logs.")
+def demo(*, keep: bool) -> None:
+    """Show the main job and check what comes out.
+
+    From CSV to signed webhook, on this machine. Everything runs on free ports in a temporary folder; settings of the
+    environment and .env do not count.
+    """
+    require("cli", *SERVICES)
+    from libs.mongo import MongodFailedError, MongodNotFoundError  # noqa: PLC0415
+    from services.cli.client import ClientError  # noqa: PLC0415
+    from services.cli.demo import run_demo  # noqa: PLC0415
+    from services.cli.supervisor import ServiceRefusedError  # noqa: PLC0415
+
+    with _one_sentence(ClientError, MongodFailedError, MongodNotFoundError, ServiceRefusedError, TimeoutError):
+        sys.exit(run_demo(keep=keep))
+
+
+_base_url = click.option(
+    "--url", metavar="BASE", help="Where Darkroom is.  [default: from DARKROOM_PUBLIC_URL or PORT]"
+)
+_rows = click.option("--rows", type=click.IntRange(0), default=20, show_default=True, help="Rows to show.")
+
+
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.csv")
+@click.option("--webhook-url", metavar="U", help="Is called when the request is done.")
+@_base_url
+@click.option("--wait", is_flag=True, help="Show the progress, then the results; exit 1 if an image failed.")
+@_rows
+def submit(file: Path, webhook_url: str | None, url: str | None, *, wait: bool, rows: int) -> None:
+    """Upload a CSV of products and image URLs."""
+    with _client() as requests:
+        sys.exit(asyncio.run(requests.submit(_address(url), file, webhook_url, wait=wait, rows=rows)))
+
+
+@main.command()
+@click.argument("request_id", metavar="ID")
+@_base_url
+@click.option("--json", "as_json", is_flag=True, help="The whole answer as JSON.")
+@_rows
+def status(request_id: str, url: str | None, *, as_json: bool, rows: int) -> None:
+    """Show how a request stands."""
+    with _client() as requests:
+        if as_json:
+            asyncio.run(requests.show_json(_address(url), request_id))
+        else:
+            asyncio.run(requests.show(_address(url), request_id, rows))
+
+
+@main.command()
+@click.argument("request_id", metavar="ID")
+@_base_url
+def cancel(request_id: str, url: str | None) -> None:
+    """Cancel what of a request has not finished."""
+    with _client() as requests:
+        asyncio.run(requests.cancel(_address(url), request_id))
+
+
+@contextmanager
+def _client() -> Iterator[ModuleType]:
+    require("cli")
+    from services.cli import requests  # noqa: PLC0415
+    from services.cli.client import ClientError  # noqa: PLC0415
+
+    with _one_sentence(ClientError):
+        yield requests
+
+
+def _address(url: str | None) -> str:
+    return url or load(CommonSettings).base_url()
+
+
+def _add_service(service: str) -> None:
+    @main.command(
+        service,
+        help=f"Run one {service} until SIGTERM. Settings come from the environment or .env.",
+        context_settings={"ignore_unknown_options": True},
+        add_help_option=False,
+    )
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def run(arguments: tuple[str, ...]) -> None:
+        require(service)
+        argv = [*service_argv(service), *arguments]
+        os.execve(argv[0], argv, {**os.environ, **search_path()})  # noqa: S606 (becoming the service is the point)
+
+
+for _service in SERVICES:
+    _add_service(_service)
+
+if __name__ == "__main__":
+    main(prog_name="darkroom")

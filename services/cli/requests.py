@@ -1,0 +1,56 @@
+"""`darkroom submit`, `status` and `cancel`: one request of a Darkroom that runs somewhere."""
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from services.cli.client import Status, connect
+from services.cli.results import print_results, results
+from services.cli.watching import watch
+
+
+async def submit(base_url: str, csv: Path, webhook_url: str | None, *, wait: bool, rows: int) -> int:
+    """Uploads `csv`; with `wait`, shows its progress and results. Gives the exit code."""
+    async with connect(base_url) as client:
+        request_id = await client.upload(csv, webhook_url)
+        click.echo(f"Request {request_id} is accepted.")
+        if not wait:
+            click.echo(f"See how it gets on: darkroom status {request_id}")
+            return 0
+        console = Console()
+        status = await watch(client, request_id, console)
+        print_results(console, await results(client, status, rows), status.total)
+        click.echo(_summary(status))
+        return 0 if status.is_all_well else 1
+
+
+async def show(base_url: str, request_id: str, rows: int) -> None:
+    """Prints how a request stands, and its first rows."""
+    async with connect(base_url) as client:
+        status = await client.status(request_id)
+        print_results(Console(), await results(client, status, rows), status.total)
+        click.echo(_summary(status))
+
+
+async def show_json(base_url: str, request_id: str) -> None:
+    """Passes the whole answer on to standard output."""
+    async with connect(base_url) as client:
+        async for piece in client.status_text(request_id):
+            sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.write(b"\n")
+    sys.stdout.flush()
+
+
+async def cancel(base_url: str, request_id: str) -> None:
+    """Cancels what has not finished."""
+    async with connect(base_url) as client:
+        click.echo(f"Request {request_id} is {await client.cancel(request_id)}.")
+
+
+def _summary(status: Status) -> str:
+    return (
+        f"Request {status.request_id} is {status.status}: of {status.total} images {status.completed} are compressed, "
+        f"{status.failed} failed, {status.cancelled} were cancelled."
+    )

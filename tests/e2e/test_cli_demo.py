@@ -1,0 +1,45 @@
+"""`darkroom demo` as a newcomer runs it."""
+
+import re
+from pathlib import Path
+
+from tests.e2e.commands import darkroom
+
+
+def names(folder: Path) -> set[str]:
+    """The names of all that stands in a folder or below it."""
+    return {path.name for path in folder.rglob("*")}
+
+
+async def test_the_demo_does_the_main_job_and_shows_that_it_did(tmp_path: Path) -> None:
+    """Exit 0, sizes before and after, the verified webhook, and nothing left of it; settings around it do not count."""
+    (tmp_path / ".env").write_text("DARKROOM_MAX_IMAGES=1\nDARKROOM_LEASE_SECONDS=soon\n")
+    (tmp_path / "tmp").mkdir()
+    settings = {
+        "DARKROOM_PORT": "1",
+        "DARKROOM_WEBHOOK_SECRET": "guess",
+        "MONGO_CONNECTION_STRING": "mongodb://nowhere",
+    }
+    done = await darkroom("demo", folder=tmp_path, TMPDIR=str(tmp_path / "tmp"), **settings)
+    assert done.code == 0, done.out + done.err
+    assert "completed: 7 of 7 images" in done.out
+    saved = re.search(r"7 images: (\S+ MB) became (\S+ [kM]B), (\d+) % saved", done.out)
+    assert saved
+    assert int(saved[3]) > 50
+    assert "vase.png" in done.out
+    assert re.search(r"webhook-signature: v1,\S+", done.out)
+    assert "ok      the webhook's signature verifies" in done.out
+    assert "FAILED" not in done.out
+    assert done.out.endswith("All of it held.\n")
+    assert names(tmp_path / "tmp") == set()
+
+
+async def test_a_demo_that_is_kept_says_where(tmp_path: Path) -> None:
+    """With --keep the images and the services' logs can be looked at."""
+    done = await darkroom("demo", "--keep", folder=tmp_path, TMPDIR=str(tmp_path))
+    assert done.code == 0, done.out + done.err
+    kept = re.search(r"Everything is kept in (\S+);", done.out)
+    assert kept
+    folder = Path(kept[1])
+    assert len([name for name in names(folder / "images") if name.endswith(".jpg")]) == 6
+    assert names(folder / "logs") == {"demo.log", "ingest.log", "watcher.log", "notifier.log"}
