@@ -31,10 +31,10 @@ class Wake:
     """Why the consumer is to drain, and the events that say so.
 
     `start`: the consumer begins or comes back after an error. `listen`: the stream is open from now on. `busy`: the
-    drain before found work.
+    drain before found work. `due`: delayed work is due. `sweep`: nothing has happened for the sweep interval.
     """
 
-    cause: Literal["start", "listen", "busy", "event", "sweep"]
+    cause: Literal["start", "listen", "busy", "event", "due", "sweep"]
     events: Sequence[Event] = ()
 
 
@@ -109,15 +109,16 @@ class Consumer:
     async def _next(self, stream: ChangeStream) -> Wake:
         due = await self._next_due_seconds()
         sweep = self._sweep_seconds * random.uniform(0.75, 1.25)  # noqa: S311 (jitter)
-        until = time.monotonic() + (sweep if due is None else min(sweep, due))
-        while not self._stop.is_set and time.monotonic() < until:
+        is_due_first = due is not None and due < sweep
+        until = time.monotonic() + (due if due is not None and is_due_first else sweep)
+        while not self._stop.is_set and (left := until - time.monotonic()) > 0:
             resumes = stream.resumes
-            batch = await stream.read()
+            batch = await stream.read(left)
             self._health.beat()
             self._measure(batch, stream.resumes - resumes)
             if batch.events:
                 return Wake("event", batch.events)
-        return Wake("sweep")
+        return Wake("due" if is_due_first else "sweep")
 
     def _measure(self, batch: Batch, resumes: int) -> None:
         metrics.STREAM_RESUMES.labels(self._name).inc(resumes)

@@ -73,8 +73,10 @@ class ChangeStream:
         finally:
             await self._session.end_session()
 
-    async def read(self) -> Batch:
-        """The next batch, empty when nothing happened within `AWAIT_SECONDS`. Cancelling it would drop events.
+    async def read(self, wait_seconds: float = AWAIT_SECONDS) -> Batch:
+        """The next batch, empty when nothing happened within `wait_seconds`. Cancelling it would drop events.
+
+        It waits for `AWAIT_SECONDS` at most, which bounds how long a stopping process waits for it.
 
         A resumable error reopens the stream where it was; the batch is then what the server had ready.
 
@@ -82,10 +84,11 @@ class ChangeStream:
             HistoryLostError: the stream has to be opened anew and the documents looked through.
             pymongo.errors.PyMongoError: any other failure.
         """
+        milliseconds = max(1, round(min(wait_seconds, AWAIT_SECONDS) * 1000))
         try:
             with pymongo.timeout(0):  # timeoutMS would replace the await time
                 reply = await self._command(
-                    {"getMore": self._cursor, "collection": self._name, "maxTimeMS": round(AWAIT_SECONDS * 1000)}
+                    {"getMore": self._cursor, "collection": self._name, "maxTimeMS": milliseconds}
                 )
         except PyMongoError as error:
             if not _is_resumable(error):

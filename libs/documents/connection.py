@@ -10,8 +10,9 @@ from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
 from libs.documents.documents import Documents
 from libs.mongo import Mongo, StandaloneServerError
+from libs.runtime.errors import FatalError, StoppedError
 from libs.runtime.health import Health
-from libs.runtime.lifecycle import FatalError, Stop, StoppedError
+from libs.runtime.lifecycle import Stop
 from libs.runtime.settings import CommonSettings
 
 _log = structlog.get_logger()

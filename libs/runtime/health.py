@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from libs.runtime.errors import FatalError
+
 
 @dataclass(slots=True)
 class Health:
@@ -60,11 +62,17 @@ async def serve_app(app: web.Application, host: str, port: int, *, shutdown_seco
     """Serves `app` while the context lasts and gives the bound port.
 
     On leaving, requests that still run get `shutdown_seconds`.
+
+    Raises:
+        FatalError: the address or port cannot be had.
     """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=shutdown_seconds)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise FatalError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()

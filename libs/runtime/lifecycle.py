@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from libs.runtime.errors import FatalError, StoppedError
 from libs.runtime.logging import configure_logging
 from libs.runtime.settings import InvalidSettingsError, SettingsT, load, unknown_names
 
@@ -51,14 +52,6 @@ class Process:
             with os.fdopen(self.ready_fd, "w", encoding="utf-8") as pipe:
                 pipe.write(json.dumps({"url": url}) + "\n")
             self.ready_fd = None
-
-
-class FatalError(Exception):
-    """The service cannot run; the message is one sentence that says what to do."""
-
-
-class StoppedError(Exception):
-    """The stop was asked for before the service had started; it ends as if it had run."""
 
 
 def run(service: str, settings: type[SettingsT], serve: Callable[[SettingsT, Process], Awaitable[None]]) -> int:

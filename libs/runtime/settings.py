@@ -168,7 +168,7 @@ class CompressionSettings(_Group):
     in_flight: int = Field(
         default=8, ge=1, le=1024, description="Images that one watcher holds at once, from claim to completion."
     )
-    host_in_flight: int = Field(default=6, ge=1, description="Downloads from one host at once, per watcher.")
+    host_in_flight: int = Field(default=8, ge=1, description="Downloads from one host at once, per watcher.")
     download_seconds: float = Field(default=60.0, gt=0, description="Total time for one download, redirects included.")
     max_download_bytes: int = Field(default=64 * 2**20, gt=0, description="Largest source image.")
     max_pixels: int = Field(default=50_000_000, gt=0, description="Largest source image in pixels, width times height.")

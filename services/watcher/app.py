@@ -10,8 +10,9 @@ from libs.changestream import ChangeStream, Consumer
 from libs.documents import Documents, connected
 from libs.egress import EgressPolicy, GuardedSession
 from libs.imaging import CodecPool
+from libs.runtime.errors import FatalError
 from libs.runtime.health import Health, serve_health
-from libs.runtime.lifecycle import FatalError, Process
+from libs.runtime.lifecycle import Process
 from libs.storage import StorageError, open_storage
 from services.watcher.crew import Crew
 from services.watcher.pipeline import Codec, Downloader, Pipeline, Store

@@ -70,7 +70,7 @@ class Crew:
         self._look_where(wake)
         found = False
         while not self._stop.is_set:
-            if time.monotonic() >= self._next_sweep or wake.cause in {"start", "sweep"}:
+            if time.monotonic() >= self._next_sweep or wake.cause in {"start", "due", "sweep"}:
                 await self._sweep()
                 wake = Wake("busy")
             if not self._holdings.free:
