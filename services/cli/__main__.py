@@ -82,7 +82,7 @@ def demo(*, keep: bool) -> None:
     from services.cli.demo import run_demo  # noqa: PLC0415
     from services.cli.supervisor import ServiceRefusedError  # noqa: PLC0415
 
-    with _one_sentence(ClientError, MongodFailedError, MongodNotFoundError, ServiceRefusedError, TimeoutError):
+    with _one_sentence(ClientError, MongodFailedError, MongodNotFoundError, ServiceRefusedError):
         sys.exit(run_demo(keep=keep))
 
 
@@ -133,8 +133,12 @@ def _client() -> Iterator[ModuleType]:
     from services.cli import requests  # noqa: PLC0415
     from services.cli.client import ClientError  # noqa: PLC0415
 
-    with _one_sentence(ClientError):
-        yield requests
+    try:
+        with _one_sentence(ClientError):
+            yield requests
+    except KeyboardInterrupt:
+        click.echo("Stopped watching; what was accepted goes on.", err=True)
+        sys.exit(130)
 
 
 def _address(url: str | None) -> str:

@@ -20,6 +20,10 @@ class ClientError(Exception):
     """Darkroom was not reached, or refused; the message is for people."""
 
 
+class UnreachableError(ClientError):
+    """Darkroom does not answer, or not now; it may later."""
+
+
 class ImageError(BaseModel):
     """Why the image at `position` of its row (from 0) failed."""
 
@@ -117,14 +121,15 @@ class Client:
         try:
             async with self._session.request(method, url, **options) as response:
                 if response.status >= 400:
-                    raise ClientError(_refusal(response, await response.read()))
+                    error_class = UnreachableError if response.status >= 500 else ClientError
+                    raise error_class(_refusal(response, await response.read()))
                 yield response
         except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
-            raise ClientError(
+            raise UnreachableError(
                 f"Nothing answers at {url.origin()}: start it with `darkroom up`, or say where it is by --url."
             ) from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ClientError(f"{url.origin()} broke off: {str(error) or type(error).__name__}.") from error
+            raise UnreachableError(f"{url.origin()} broke off: {str(error) or type(error).__name__}.") from error
 
 
 @asynccontextmanager

@@ -1,6 +1,5 @@
 """The folder where `darkroom up` keeps its database, images and webhook secret; one `up` at a time."""
 
-import errno
 import fcntl
 import os
 import time
@@ -70,7 +69,7 @@ class DataFolder:
                 while not _is_free(lock):
                     if time.monotonic() > deadline:
                         raise DataFolderError(f"A MongoDB that was left running uses {path.parent}; stop it first.")
-                    time.sleep(0.05)  # a lock of fcntl(2) can only be waited for without a limit
+                    time.sleep(0.05)  # flock(2) itself waits without a limit
 
     def webhook_secret(self) -> str:
         """The secret kept here, made the first time.
@@ -99,9 +98,7 @@ class DataFolder:
 
 def _is_free(lock: TextIO) -> bool:
     try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in {errno.EACCES, errno.EAGAIN}:
-            raise
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
     return True

@@ -45,7 +45,6 @@ class Demo:
         Raises:
             MongodNotFoundError, MongodFailedError: there is no MongoDB to run on.
             ServiceRefusedError, ClientError: a service does not work at all.
-            TimeoutError: the whole took longer than two minutes.
         """
         self._data.logs.mkdir(parents=True)
         with (self._data.logs / "demo.log").open("w", encoding="utf-8") as log:
@@ -58,15 +57,21 @@ class Demo:
         return 1 if failures else 0
 
     async def _perform(self) -> None:
-        async with asyncio.timeout(_WHOLE_SECONDS):
-            began = time.monotonic()
-            self._say(f"Starting MongoDB and three services on free ports, in {self._data.path} …")
-            making = asyncio.get_running_loop().run_in_executor(None, lambda: tuple(samples()))
-            async with self._machine.running() as urls:
-                shop = Shop(await making)
-                self._say(f"Ready after {time.monotonic() - began:.1f} s: {_listed(urls)}")
-                async with shop.open(), connect(urls["ingest"]) as client:
-                    await self._job(shop, client)
+        try:
+            async with asyncio.timeout(_WHOLE_SECONDS):
+                await self._start()
+        except TimeoutError:
+            self._verdict.add(f"it took less than {_WHOLE_SECONDS:g} s", held=False)
+
+    async def _start(self) -> None:
+        began = time.monotonic()
+        self._say(f"Starting MongoDB and three services on free ports, in {self._data.path} …")
+        making = asyncio.get_running_loop().run_in_executor(None, lambda: tuple(samples()))
+        async with self._machine.running() as urls:
+            shop = Shop(await making)
+            self._say(f"Ready after {time.monotonic() - began:.1f} s: {_listed(urls)}")
+            async with shop.open(), connect(urls["ingest"]) as client:
+                await self._job(shop, client)
 
     async def _job(self, shop: Shop, client: Client) -> None:
         file = self._data.path / "products.csv"

@@ -11,8 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextCol
 from rich.text import Text
 
 from services.cli.amounts import saving, size
-from services.cli.client import Client, Status
+from services.cli.client import Client, Status, UnreachableError
 
+_ABSENCE_SECONDS = 30.0
 _LINE_EVERY = 0.1  # of the images
 
 
@@ -24,13 +25,26 @@ class Display(Protocol):
 
 
 async def watch(client: Client, request_id: str, console: Console, *, every_seconds: float = 0.25) -> Status:
-    """Shows the progress of a request on `console` until it is final, and gives what it came to."""
+    """Shows the progress of a request on `console` until it is final, and gives what it came to.
+
+    Goes on over a short absence of Darkroom, such as a restart.
+
+    Raises:
+        ClientError: Darkroom does not know the request, or has not answered for half a minute.
+    """
+    answered = time.monotonic()
     with _display(console) as display:
         while True:
-            status = await client.status(request_id)
-            display.show(status)
-            if status.is_final:
-                return status
+            try:
+                status = await client.status(request_id)
+            except UnreachableError:
+                if time.monotonic() - answered > _ABSENCE_SECONDS:
+                    raise
+            else:
+                answered = time.monotonic()
+                display.show(status)
+                if status.is_final:
+                    return status
             await asyncio.sleep(every_seconds)
 
 

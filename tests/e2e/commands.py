@@ -68,15 +68,6 @@ class Up:
         """Every process that descends from it: services, codec workers, mongod."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def child(self, *words: str) -> psutil.Process:
-        """The one child in whose command line all `words` stand."""
-        [found] = [
-            child
-            for child in psutil.Process(self.process.pid).children()
-            if all(any(word in argument for argument in child.cmdline()) for word in words)
-        ]
-        return found
-
     async def logged(self, event: str, count: int = 1) -> None:
         """Returns when its log, or a service's, has the event so often."""
 
@@ -105,7 +96,7 @@ async def gone(family: list[psutil.Process]) -> None:
     async def ended() -> bool:
         return not any(map(runs, family))
 
-    await until(ended, f"the end of {family}", seconds=30)
+    await until(ended, f"the end of {family}", seconds=60)
 
 
 @asynccontextmanager

@@ -54,7 +54,7 @@ def test_a_database_that_is_still_being_closed_is_waited_for(tmp_path: Path) -> 
     lock = tmp_path / "mongo" / "member0" / "mongod.lock"
     lock.parent.mkdir(parents=True)
     script = (
-        "import fcntl, sys\nlock = open(sys.argv[1], 'w')\nfcntl.lockf(lock, fcntl.LOCK_EX)\n"
+        "import fcntl, sys\nlock = open(sys.argv[1], 'w')\nfcntl.flock(lock, fcntl.LOCK_EX)\n"
         "print('held', flush=True)\nsys.stdin.read(1)\nopen(sys.argv[1] + '.ended', 'w')\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", script, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
