@@ -82,9 +82,12 @@ class Leases:
             candidates = candidates[:1]
         ids = [document["_id"] for document in candidates if alone or not _is_suspect(document)]
         lease = {"token": token, "holder": self._holder, "until": self._until(), "alone": alone}
+        # Looked at again, since one of them may have lost a lease since it was found.
+        suspicion = {"$gte" if alone else "$lt": _SUSPECT_AFTER_LOST_LEASES}
         try:
             await self._collection.update_many(
-                {"_id": {"$in": ids}, "state": PENDING}, [{"$set": {"state": PROCESSING, "lease": lease}}]
+                {"_id": {"$in": ids}, "state": PENDING, "lost_leases": suspicion},
+                [{"$set": {"state": PROCESSING, "lease": lease}}],
             )
         except PyMongoError:
             # The driver does not retry update_many, and the server may have done it: what carries the token is ours.
@@ -144,7 +147,7 @@ class Leases:
         if not ids:
             return 0
         result = await self._collection.update_many(
-            {"_id": {"$in": ids}, "state": DELAYED}, {"$set": {"state": PENDING}, "$unset": {self._fields.due: ""}}
+            {"_id": {"$in": ids}, **due}, {"$set": {"state": PENDING}, "$unset": {self._fields.due: ""}}
         )
         return result.modified_count
 

@@ -1,13 +1,32 @@
 """Leases over a plain collection on a real MongoDB."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
 from pymongo.errors import PyMongoError
 
 from libs.leases import Fields, Leases
-from libs.mongo import Mongo
+from libs.mongo import Document, Mongo
+
+
+class Slow(Leases):
+    """A holder to which `meanwhile` happens once, between the find and the update of what it does next."""
+
+    def __init__(self, mongo: Mongo, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(mongo.collection("work"), Fields("rank", "ready_at"), seconds=15.0, holder="slow")
+        self._meanwhile = meanwhile
+
+    async def _candidates(self, limit: int, start: float | None) -> list[Document]:
+        found = await super()._candidates(limit, start)
+        await self._meanwhile()
+        return found
+
+    async def _ids(self, wanted: Mapping[str, Any], order: str, limit: int) -> list[Any]:
+        found = await super()._ids(wanted, order, limit)
+        await self._meanwhile()
+        return found
 
 
 def leases(mongo: Mongo, *, seconds: float = 15.0, holder: str = "one") -> Leases:
@@ -112,6 +131,36 @@ async def test_a_delayed_document_waits_until_it_is_due(mongo: Mongo) -> None:
     assert waiting is not None
     assert (waiting["state"], waiting["note"], "lease" in waiting) == ("delayed", "$not an expression", False)
     assert 3500 < (await holder.next_due_seconds() or 0) <= 3600
+
+
+async def test_what_was_put_off_again_is_not_promoted_by_a_slow_sweep(mongo: Mongo) -> None:
+    """A sweep that found a due document leaves it when it was tried and put off for an hour meanwhile."""
+    await add(mongo, 1)
+    holder = leases(mongo)
+    await holder.delay((await holder.claim(1)).token, 1, 0, {})
+
+    async def tried_again() -> None:
+        await holder.promote()
+        await holder.delay((await holder.claim(1)).token, 1, 3600, {})
+
+    assert await Slow(mongo, tried_again).promote() == 0
+    assert (await holder.claim(1)).documents == []
+
+
+async def test_what_lost_its_second_lease_meanwhile_is_not_claimed_beside_others(mongo: Mongo) -> None:
+    """A slow claim leaves what has become a suspect since it looked; the next claim takes it alone."""
+    await add(mongo, 1, 2, lost_leases=1)
+    holder = leases(mongo)
+
+    async def lose_a_lease() -> None:
+        await holder.claim(1)
+        await expire(mongo)
+        await holder.reap()
+
+    slow = await Slow(mongo, lose_a_lease).claim(2)
+    assert (slow.alone, [document["_id"] for document in slow.documents]) == (False, [2])
+    suspect = await holder.claim(2)
+    assert (suspect.alone, [document["_id"] for document in suspect.documents]) == (True, [1])
 
 
 async def test_nothing_delayed_is_never_due(mongo: Mongo) -> None:
