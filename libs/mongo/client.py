@@ -1,6 +1,6 @@
 """The connection to MongoDB: majority writes, primary reads, and a time limit on every operation."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -12,6 +12,7 @@ from motor.motor_asyncio import (
     AsyncIOMotorCollection,
     AsyncIOMotorDatabase,
 )
+from pymongo.monitoring import CommandListener
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -43,8 +44,19 @@ class Mongo:
     operation_seconds: float
 
     @classmethod
-    def connect(cls, uri: str, database: str, *, operation_seconds: float = 4.0, app_name: str = "darkroom") -> Self:
-        """Prepares the connection; nothing is sent before the first operation."""
+    def connect(
+        cls,
+        uri: str,
+        database: str,
+        *,
+        operation_seconds: float = 4.0,
+        app_name: str = "darkroom",
+        listeners: Sequence[CommandListener] = (),
+    ) -> Self:
+        """Prepares the connection; nothing is sent before the first operation. `listeners` are told of every command.
+
+        They are called in the driver's threads.
+        """
         client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
             uri,
             appname=app_name,
@@ -57,6 +69,7 @@ class Mongo:
             serverSelectionTimeoutMS=round(operation_seconds * 1000),
             connectTimeoutMS=round(operation_seconds * 1000),
             tz_aware=True,
+            event_listeners=list(listeners),
         )
         return cls(client, client.get_database(database), operation_seconds)
 

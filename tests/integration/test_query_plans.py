@@ -1,0 +1,207 @@
+"""The plan of every query that the documents and their leases send, in a database with much beside what they want."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+import libs.documents
+import libs.leases
+from libs.documents import Attempt, Documents, Failed, ImageFailure, NewDelivery, NewImage, NewRequest, Output
+from libs.mongo import Mongo
+from tests.query_plans import EXPLAINED, UNPLANNED, Plan, Recorder, call_sites, lines_run, plan_of, statements
+
+BESIDE = 3000
+"""Documents in each state that no query is to read, unless it was asked for them."""
+
+READ_AT_MOST = 100
+"""The most that one command here may read: fewer than `BESIDE`, more than any of them wants."""
+
+READS_WHAT_IS_IN_FLIGHT = "processing"
+"""The hint of the one query that may read every image now processing, to find their highest rank: they are no more than
+the watchers have slots, and an index on that rank would be written at every claim."""
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+OUTPUT = Output(name="a" * 64 + ".jpg", bytes=40, source_bytes=100, width=4, height=3, format="jpeg")
+FAILURE = ImageFailure("http_404", "the server answered 404")
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was sent while everything was called once: its plans, the indexes there are, the call sites left out."""
+
+    names: set[str]
+    plans: list[Plan]
+    indexes: set[tuple[str, str]]
+    silent: set[str]
+
+
+async def populate(mongo: Mongo) -> None:
+    """Fills the collections with what the queries are to pass by: nothing of it is due, expired, open or ours."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+    lease = {"lease": {"token": "another", "holder": "another", "until": later, "alone": False}}
+    states: dict[str, dict[str, Any]] = {"pending": {}, "completed": {}, "processing": lease}
+    for collection, due in (("images", "ready_at"), ("deliveries", "next_attempt_at")):
+        ids: Sequence[Any] = [{"r": str(UUID(int=1)), "n": n} for n in range(BESIDE * 4)]
+        for number, (state, more) in enumerate({**states, "delayed": {due: later}}.items()):
+            await mongo.collection(collection).insert_many(
+                {
+                    "_id": ids[n] if collection == "images" else f"msg_{n}",
+                    "request_id": str(n),
+                    "state": state,
+                    "rank": n + (1e6 if state == "pending" else 0.0),  # behind what is claimed here
+                    "attempts": 0,
+                    "lost_leases": 0,
+                    **more,
+                }
+                for n in range(number * BESIDE, (number + 1) * BESIDE)
+            )
+    await mongo.collection("requests").insert_many(
+        {"_id": str(UUID(int=n)), "closed": True, "announced": True, "created_at": later, "completed_at": later}
+        for n in range(BESIDE)
+    )
+    await mongo.collection("progress").insert_many({"_id": {"r": str(UUID(int=n)), "slot": 0}} for n in range(BESIDE))
+
+
+def new_request(total: int) -> NewRequest:
+    """A request of `total` images."""
+    return NewRequest("http://h/hook", filename="a.csv", bytes=10, sha256="0" * 64, total=total, trace=TRACE)
+
+
+def new_images(first: int, end: int) -> list[NewImage]:
+    """The images at these positions; the one at 1 stands at 2 again."""
+    return [
+        NewImage(n, n, n, "SKU", f"http://h/{n}", "h", alias_of=1 if n == 2 else None, copies=n == 1)
+        for n in range(first, end)
+    ]
+
+
+async def call_everything(documents: Documents, outside: Mongo) -> None:
+    """The whole life of some requests, so that every query is sent at least once."""
+    await documents.ensure_indexes()
+    await documents.ping()
+    await finish_a_request(documents)
+    await put_off_and_lose_images(documents, outside)
+    await interrupt_an_upload(documents, outside)
+    await deliver(documents)
+
+
+async def finish_a_request(documents: Documents) -> None:
+    """Two uploads of one and of three batches: worked on, shown, closed, one of them cancelled."""
+    small, large = uuid4(), uuid4()
+    await documents.requests.accept(new_request(5), [new_images(0, 5)], small)
+    await documents.requests.accept(new_request(9), [new_images(0, 4), new_images(4, 8), new_images(8, 9)], large)
+    _, held = await documents.images.claim(12, start=0.0)
+    await documents.requests.start({image.request_id for image in held})
+    await documents.images.finish([(image, OUTPUT) for image in held if image.request_id == str(small)])
+    await documents.images.finish([(image, Failed(FAILURE)) for image in held if image.position == 7])
+    await documents.requests.close_if_done(str(small), 5)
+    assert [row async for row in documents.images.rows(str(large), 9, offset=1, limit=3)]
+    await documents.requests.sweep()
+    await documents.requests.cancel(str(large))
+    assert (await documents.progress.total(str(large))).failed == 1
+
+
+async def put_off_and_lose_images(documents: Documents, outside: Mongo) -> None:
+    """One upload whose images are renewed, put off, given back and lost."""
+    await documents.requests.accept(new_request(8), [new_images(0, 8)], uuid4())
+    claim, held = await documents.images.claim(7)
+    leases, ids = documents.images.leases, [image.document_id for image in held]
+    assert await leases.renew(claim.token, ids) == len(ids)
+    assert await documents.images.retry(held[0], FAILURE, 0)
+    assert await leases.next_due_seconds() == 0
+    assert await leases.promote() == 1
+    assert await leases.release(claim.token, [ids[1]]) == 1
+    past = [{"$set": {"lease.until": {"$subtract": ["$$NOW", 1]}}}]
+    await outside.collection("images").update_many({"lease.token": claim.token}, past)
+    assert await leases.reap() == len(ids) - 2
+
+
+async def interrupt_an_upload(documents: Documents, outside: Mongo) -> None:
+    """One upload that broke off and is swept away."""
+
+    def batches() -> Iterator[list[NewImage]]:
+        yield new_images(0, 4)
+        yield new_images(4, 8)
+        raise ConnectionResetError
+
+    request_id = uuid4()
+    with pytest.raises(ConnectionResetError):
+        await documents.requests.accept(new_request(12), batches(), request_id)
+    past = [{"$set": {"loader.until": {"$subtract": ["$$NOW", 1]}}}]
+    await outside.collection("requests").update_one({"_id": str(request_id)}, past)
+    assert (str(request_id), "failed") in await documents.requests.sweep()
+
+
+async def deliver(documents: Documents) -> None:
+    """Every closed request is announced; one delivery succeeds, one fails, one is put off, and one is lost."""
+    for number, closed in enumerate(await documents.requests.unannounced(10)):
+        new = [NewDelivery(closed.id, "request.completed", f"http://h/{n}", "{}", TRACE, number) for n in range(4)]
+        assert await documents.deliveries.announce(closed.id, new)
+    _, held = await documents.deliveries.claim(4)
+    attempt = Attempt(datetime.now(UTC), 0.1, 500, "http_500", "", "127.0.0.1")
+    assert await documents.deliveries.delivered(held[0], attempt)
+    assert await documents.deliveries.failed(held[1], attempt)
+    assert await documents.deliveries.retry(held[2], attempt, 0)
+    assert len(await documents.deliveries.of_request(held[0].request_id)) == 4
+    await documents.deliveries.leases.next_due_seconds()
+    assert await documents.deliveries.leases.promote() == 1
+    await documents.deliveries.leases.reap()
+
+
+@pytest.fixture(scope="module")
+async def survey(mongo_uri: str) -> AsyncIterator[Survey]:
+    """Calls everything in a full database, and has every command explained that was sent."""
+    recorder = Recorder()
+    outside = Mongo.connect(mongo_uri, f"test_{uuid4().hex[:16]}")
+    inside = Mongo.connect(mongo_uri, outside.database.name, listeners=[recorder])
+    documents = Documents(inside)
+    await documents.ensure_indexes()
+    await populate(outside)
+    sites = call_sites([libs.documents, libs.leases])
+    with lines_run({path for path, _ in sites}) as lines:
+        await call_everything(documents, outside)
+    plans = [
+        await plan_of(outside, command["name"], statement)
+        for command in recorder.commands
+        if command["name"] in EXPLAINED
+        for statement in statements(command)
+    ]
+    names = await outside.database.list_collection_names()
+    yield Survey(
+        {command["name"] for command in recorder.commands},
+        plans,
+        {(name, index["name"]) for name in names async for index in outside.collection(name).list_indexes()},
+        {f"{path}:{line}" for path, line in sites - lines},
+    )
+    inside.close()
+    await outside.client.drop_database(outside.database.name)
+    outside.close()
+
+
+async def test_no_query_goes_unseen(survey: Survey) -> None:
+    """Every place that queries has been run, so a new query must be called here to be let in."""
+    assert survey.silent == set()
+    assert survey.names <= EXPLAINED | UNPLANNED
+    assert len(survey.plans) > 50
+
+
+async def test_no_query_scans_a_collection_or_sorts_in_memory(survey: Survey) -> None:
+    """Each is carried out by an index, which gives its order too."""
+    assert [plan for plan in survey.plans if plan.stages & {"COLLSCAN", "EOF"} or not plan.stages] == []
+    assert {plan.statement.get("hint") for plan in survey.plans if "SORT" in plan.stages} <= {READS_WHAT_IS_IN_FLIGHT}
+
+
+async def test_no_query_reads_what_it_does_not_want(survey: Survey) -> None:
+    """What is not due, not expired, already final or another request's costs nothing, however much there is of it."""
+    greedy = [plan.statement for plan in survey.plans if plan.read > READ_AT_MOST]
+    assert [statement for statement in greedy if statement.get("hint") != READS_WHAT_IS_IN_FLIGHT] == []
+
+
+async def test_every_index_is_used(survey: Survey) -> None:
+    """An index that no query uses only slows writes down."""
+    used = {(plan.collection, index) for plan in survey.plans for index in plan.indexes}
+    assert {(collection, index) for collection, index in survey.indexes if index != "_id_"} <= used
