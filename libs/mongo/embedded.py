@@ -1,6 +1,7 @@
 """A MongoDB replica set of our own on this machine: one member to run on, three for tests of failover."""
 
 import asyncio
+import json
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -209,6 +210,21 @@ async def _accepts(port: int) -> bool:
 
 async def _why(process: asyncio.subprocess.Process, log: Path) -> str:
     output, _ = await process.communicate()
-    lines = output.decode(errors="replace").strip().splitlines()
-    said = lines[0] if lines else f"exit code {process.returncode}"
-    return f"The embedded MongoDB ended at its start ({said}); see {log}. It needs OpenSSL 3 and libcurl4."
+    printed = [line for line in output.decode(errors="replace").splitlines() if line and not line.startswith("{")]
+    logged = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    errors = [entry for entry in map(_log_entry, logged) if entry.get("s") in {"E", "F"}]
+    if printed:
+        said = printed[0]
+    elif errors:
+        said = f"{errors[-1]['msg']} {errors[-1].get('attr', {}).get('error', '')}".strip()
+    else:
+        said = f"exit code {process.returncode}"
+    return f"The embedded MongoDB ended at its start: {said}. See {log}. It needs OpenSSL 3 and libcurl4."
+
+
+def _log_entry(line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError:  # a line that was being written
+        return {}
+    return entry if isinstance(entry, dict) else {}

@@ -101,12 +101,14 @@ class CommonSettings(_Group):
             )
         return self
 
+    def local_url(self, port: int) -> str:
+        """Where a service that listens on `port` is reached from this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 (compared, not bound)
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
     def base_url(self, port: int | None = None) -> str:
         """What output URLs start with, without a slash at the end; `port` is the bound one where the setting is 0."""
-        if self.public_url:
-            return self.public_url
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 (compared, not bound)
-        return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{port or self.port}"
+        return self.public_url or self.local_url(port or self.port)
 
 
 class StorageSettings(_Group):

@@ -6,11 +6,13 @@ from aiohttp import web
 
 from libs.documents import connected
 from libs.egress import EgressPolicy
+from libs.runtime.errors import FatalError
 from libs.runtime.health import Health, health_routes
-from libs.runtime.lifecycle import FatalError, Process
+from libs.runtime.lifecycle import Process
 from libs.storage import LocalStorage, StorageError, open_storage
 from services.ingest.context import Context
 from services.ingest.docs import docs_routes
+from services.ingest.draining import DRAINING, Draining
 from services.ingest.observation import observe
 from services.ingest.openapi import document
 from services.ingest.problems import problems
@@ -24,7 +26,9 @@ _DEAD_AFTER_SECONDS = 120.0
 
 def build(context: Context, health: Health) -> web.Application:
     """The web application: the API, its documentation and the health routes."""
-    app = web.Application(middlewares=[observe, problems])
+    draining = Draining()
+    app = web.Application(middlewares=[observe, problems, draining.middleware])
+    app[DRAINING] = draining
     table = operations(context)
     app.add_routes(operation.route() for operation in table)
     app.add_routes(docs_routes(document(table)))
@@ -52,7 +56,7 @@ async def serve(settings: IngestSettings, process: Process, *, storage: LocalSto
         async with connected(settings, "ingest", stop=process.stop, health=health) as documents:
             context.database = documents
             health.set_ready()
-            process.announce(settings.model_copy(update={"public_url": ""}).base_url(port))
+            process.announce(settings.local_url(port))
             try:
                 await watch_database(documents, health, process.stop)
             finally:

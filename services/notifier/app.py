@@ -62,7 +62,7 @@ async def serve(settings: NotifierSettings, process: Process, *, poster: Poster 
             sweep_seconds=settings.sweep_seconds,
             stop=process.stop,
             health=health,
-            on_listening=lambda: process.announce(f"http://{settings.host}:{port}"),
+            on_listening=lambda: process.announce(settings.local_url(port)),
         )
         await _consumer(settings, documents, process.stop, health).run(rounds.drain)
         await courier.finish(await stopping + settings.shutdown_seconds)

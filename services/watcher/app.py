@@ -63,7 +63,7 @@ async def serve(
             max_pixels=settings.max_pixels,
         )
         health.set_ready()
-        process.announce(f"http://{settings.host}:{port}")
+        process.announce(settings.local_url(port))
         crew = Crew(settings, documents, pipeline, stop=process.stop, health=health)
         await crew.run(_consumer(settings, documents, process, health))
 
