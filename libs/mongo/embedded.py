@@ -211,15 +211,17 @@ async def _accepts(port: int) -> bool:
 async def _why(process: asyncio.subprocess.Process, log: Path) -> str:
     output, _ = await process.communicate()
     printed = [line for line in output.decode(errors="replace").splitlines() if line and not line.startswith("{")]
+    said = printed[0] if printed else await asyncio.to_thread(_last_error, log)
+    return (
+        f"The embedded MongoDB ended at its start: {said or f'exit code {process.returncode}'}. "
+        f"See {log}. It needs OpenSSL 3 and libcurl4."
+    )
+
+
+def _last_error(log: Path) -> str:
     logged = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     errors = [entry for entry in map(_log_entry, logged) if entry.get("s") in {"E", "F"}]
-    if printed:
-        said = printed[0]
-    elif errors:
-        said = f"{errors[-1]['msg']} {errors[-1].get('attr', {}).get('error', '')}".strip()
-    else:
-        said = f"exit code {process.returncode}"
-    return f"The embedded MongoDB ended at its start: {said}. See {log}. It needs OpenSSL 3 and libcurl4."
+    return f"{errors[-1]['msg']} {errors[-1].get('attr', {}).get('error', '')}".strip() if errors else ""
 
 
 def _log_entry(line: str) -> dict[str, Any]:
