@@ -6,7 +6,11 @@ from contextlib import asynccontextmanager
 import structlog
 from aiohttp import web
 
+from services.ingest.draining import DRAINING
 from services.ingest.problems import ProblemError
+
+_CLOSING_SECONDS = 1.0
+"""For answers that are on their way when all requests have ended; also for what was cut off to take notice."""
 
 _log = structlog.get_logger()
 
@@ -53,10 +57,13 @@ async def serving(app: web.Application, host: str, port: int, *, shutdown_second
 
     On leaving, nothing new is accepted and what still runs gets `shutdown_seconds`.
     """
-    runner = _Runner(app, access_log=None, shutdown_timeout=shutdown_seconds)
+    runner = _Runner(app, access_log=None, shutdown_timeout=_CLOSING_SECONDS)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
         yield int(runner.addresses[0][1])
+        for site in list(runner.sites):
+            await site.stop()
+        await app[DRAINING].finish(shutdown_seconds)
     finally:
         await runner.cleanup()

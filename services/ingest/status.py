@@ -34,7 +34,7 @@ class Status:
         if found is None:
             raise unknown_request()
         head = _head(found, await _counts(documents, found))
-        if not query.details:
+        if not query.details or request.method == "HEAD":
             return web.Response(text=head, content_type="application/json")
         answer = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
         try:

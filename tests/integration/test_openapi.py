@@ -1,0 +1,94 @@
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from openapi_spec_validator import validate
+
+from libs.documents import Documents
+from tests.ingests import SAMPLE, Ingest, ingesting
+
+# A `file` that is valid by its schema, which can only say "bytes", is hardly ever a CSV. That valid ones are accepted
+# is covered by tests/unit/test_csv_properties.py instead.
+CONFIGURATION = """
+[checks]
+enabled = true
+{parameters}
+[[operations]]
+include-name = "POST /api/upload"
+checks.positive_data_acceptance.enabled = false
+"""
+
+
+async def specification(ingest: Ingest) -> Any:
+    """The document as it is served."""
+    status, body = await ingest.call("GET", "/openapi.json")
+    assert status == 200
+    return body
+
+
+async def test_the_document_is_valid_openapi_3_1(documents: Documents, tmp_path: Path) -> None:
+    """By the independent validator."""
+    async with ingesting(documents, tmp_path) as ingest:
+        document = await specification(ingest)
+
+    assert document["openapi"].startswith("3.1.")
+    validate(document)
+
+
+async def test_the_document_lists_every_api_route_and_nothing_else(documents: Documents, tmp_path: Path) -> None:
+    """Not the pages, not the health routes; each operation says what its problems look like."""
+    async with ingesting(documents, tmp_path) as ingest:
+        document = await specification(ingest)
+
+    operations = {(method, path): it for path, methods in document["paths"].items() for method, it in methods.items()}
+    assert set(operations) == {
+        ("post", "/api/upload"),
+        ("get", "/api/status"),
+        ("delete", "/api/requests/{id}"),
+        ("post", "/api/webhook-test"),
+        ("get", "/compressed_images/{name}"),
+    }
+    for operation in operations.values():
+        assert "application/problem+json" in operation["responses"]["default"]["content"]
+        assert operation["summary"]
+
+
+async def schemathesis(ingest: Ingest, folder: Path, phases: str, parameters: str = "") -> tuple[int | None, str]:
+    """Exit code and report of a run with all checks."""
+    (folder / "schemathesis.toml").write_text(CONFIGURATION.format(parameters=parameters), encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        *(Path(sys.executable).with_name("schemathesis"), "run", f"{ingest.url}/openapi.json", "--phases", phases),
+        *("--max-examples", "20", "--seed", "1", "--no-color"),
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "120"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output.decode(errors="replace")
+
+
+async def test_schemathesis_finds_nothing_with_what_it_makes_up(documents: Documents, tmp_path: Path) -> None:
+    """Valid and invalid requests of every kind: all checks pass against the live service."""
+    async with ingesting(documents, tmp_path) as ingest:
+        code, report = await schemathesis(ingest, tmp_path, "examples,coverage,fuzzing,stateful")
+
+    assert code == 0, report
+    assert "Tested: 5" in report
+
+
+async def test_schemathesis_finds_nothing_with_what_there_is(documents: Documents, tmp_path: Path) -> None:
+    """With the ids of a real request and a real image, the successful answers are checked against their schemas too."""
+    name = "ab" * 32 + ".jpg"
+    async with ingesting(documents, tmp_path) as ingest:
+        await ingest.context.storage.put(name, b"image")
+        request_id = await ingest.accepted(SAMPLE)
+        known = (
+            f'[parameters]\n"query.request_id" = "{request_id}"\n"path.id" = "{request_id}"\n"path.name" = "{name}"\n'
+        )
+        code, report = await schemathesis(ingest, tmp_path, "fuzzing", known)
+
+    assert code == 0, report
+    assert "Tested: 5" in report
