@@ -1,5 +1,6 @@
 """POST /api/upload: a catalogue in, a request id out once everything is durable."""
 
+import sqlite3
 from uuid import UUID, uuid4
 
 import structlog
@@ -60,6 +61,10 @@ class Upload:
             catalogue = Catalogue(self._context.policy, spool, max_images=settings.max_images)
             try:
                 form = await FormReader(request, settings, catalogue).read()
+            except sqlite3.OperationalError as error:
+                _log.exception("upload.spool_failed")
+                detail = "the service has no room to check the file now; try again later"
+                raise ProblemError(507, "spool_failed", detail, closes=True) from error
             except InvalidCatalogueError as error:
                 raise ProblemError.of_catalogue(error) from error
             except TooManyImagesError as error:

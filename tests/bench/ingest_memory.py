@@ -36,7 +36,7 @@ async def rows(count: int) -> AsyncIterator[bytes]:
 
 
 async def endless() -> AsyncIterator[bytes]:
-    """A form of two gigabytes that does not say so beforehand; its URLs are long, so that bytes run out before images."""
+    """A form of two gigabytes that does not say so; its URLs are long, so that bytes run out before images do."""
     yield HEAD
     row = b"1,Product,https://img.example.com/" + b"a" * 7_000 + b"\n"
     for _ in range(TWO_GIGABYTES // len(row)):

@@ -14,8 +14,15 @@ IMAGE = bytes(range(256))
 
 @pytest.fixture
 async def ingest(documents: Documents, tmp_path: Path) -> AsyncIterator[Ingest]:
-    """An ingest service with one image in its store."""
+    """An ingest service with the settings it has by default."""
     async with ingesting(documents, tmp_path) as ingest:
+        yield ingest
+
+
+@pytest.fixture
+async def bare(tmp_path: Path) -> AsyncIterator[Ingest]:
+    """An ingest service without a database, and with one image in its store."""
+    async with ingesting(None, tmp_path) as ingest:
         await ingest.context.storage.put(NAME, IMAGE)
         yield ingest
 
@@ -23,9 +30,9 @@ async def ingest(documents: Documents, tmp_path: Path) -> AsyncIterator[Ingest]:
 @pytest.mark.parametrize(
     "path", ["/", "/api", "/api/upload/", "/docs/assets/../x", "/compressed_images/", "/favicon.ico"]
 )
-async def test_an_unknown_path_is_a_404(ingest: Ingest, path: str) -> None:
+async def test_an_unknown_path_is_a_404(bare: Ingest, path: str) -> None:
     """With a problem like every other error."""
-    status, body = await ingest.call("GET", path)
+    status, body = await bare.call("GET", path)
 
     assert (status, body["code"], body["title"]) == (404, "not_found", "Not Found")
 
@@ -42,10 +49,10 @@ async def test_an_unknown_path_is_a_404(ingest: Ingest, path: str) -> None:
     ],
 )
 async def test_a_wrong_method_is_a_405_that_says_which_are_right(
-    ingest: Ingest, method: str, path: str, allowed: str
+    bare: Ingest, method: str, path: str, allowed: str
 ) -> None:
     """The header Allow lists what the path takes."""
-    async with ingest.client.request(method, ingest.url + path) as answer:
+    async with bare.client.request(method, bare.url + path) as answer:
         body = await answer.json(content_type=None)
 
     assert (answer.status, body["code"], answer.headers["Allow"]) == (405, "method_not_allowed", allowed)
@@ -59,18 +66,18 @@ async def test_a_wrong_method_is_a_405_that_says_which_are_right(
         b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n",
     ],
 )
-async def test_what_is_no_http_is_a_problem_too(ingest: Ingest, request_bytes: bytes) -> None:
+async def test_what_is_no_http_is_a_problem_too(bare: Ingest, request_bytes: bytes) -> None:
     """A malformed request line or header, and a path of nine thousand characters, get a problem 400."""
-    answer = await ingest.raw(request_bytes)
+    answer = await bare.raw(request_bytes)
 
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
     assert b"application/problem+json" in answer
     assert b"Traceback" not in answer
 
 
-async def test_an_unknown_expectation_is_a_417(ingest: Ingest) -> None:
+async def test_an_unknown_expectation_is_a_417(bare: Ingest) -> None:
     """Only 100-continue can be expected."""
-    status, body = await ingest.call("GET", "/api/status", headers={"Expect": "miracles"})
+    status, body = await bare.call("GET", "/api/status", headers={"Expect": "miracles"})
 
     assert (status, body["code"]) == (417, "expectation_failed")
 
@@ -116,10 +123,10 @@ async def test_cancelling_what_is_not_there_is_a_problem(ingest: Ingest, request
     "payload",
     [b'{"request_id": "x", "status": "completed"}', b"[]", b"null", b'"\\ud800"', b"1e999", b"12345678901234567890123"],
 )
-async def test_a_tried_webhook_comes_back_as_it_was_sent(ingest: Ingest, payload: bytes) -> None:
+async def test_a_tried_webhook_comes_back_as_it_was_sent(bare: Ingest, payload: bytes) -> None:
     """Any JSON, to the last digit."""
     headers = {"Content-Type": "application/json"}
-    async with ingest.client.post(f"{ingest.url}/api/webhook-test", data=payload, headers=headers) as answer:
+    async with bare.client.post(f"{bare.url}/api/webhook-test", data=payload, headers=headers) as answer:
         body = await answer.read()
 
     assert answer.status == 200
@@ -139,19 +146,19 @@ async def test_a_tried_webhook_comes_back_as_it_was_sent(ingest: Ingest, payload
     ],
 )
 async def test_a_tried_webhook_that_is_no_json_is_a_problem(
-    ingest: Ingest, payload: bytes, content_type: str, status: int, code: str
+    bare: Ingest, payload: bytes, content_type: str, status: int, code: str
 ) -> None:
     """Broken, endlessly nested, too large or of another type."""
     headers = {"Content-Type": content_type}
-    answered, body = await ingest.call("POST", "/api/webhook-test", data=BytesIO(payload), headers=headers)
+    answered, body = await bare.call("POST", "/api/webhook-test", data=BytesIO(payload), headers=headers)
 
     assert (answered, body["code"]) == (status, code)
 
 
 # --- images ----------------------------------------------------------------------------------------------------------
-async def test_an_image_is_served_to_be_kept_for_ever(ingest: Ingest) -> None:
+async def test_an_image_is_served_to_be_kept_for_ever(bare: Ingest) -> None:
     """Right type, immutable, not to be sniffed, with an entity tag made of its content name."""
-    async with ingest.client.get(f"{ingest.url}/compressed_images/{NAME}") as answer:
+    async with bare.client.get(f"{bare.url}/compressed_images/{NAME}") as answer:
         body = await answer.read()
 
     assert (answer.status, body) == (200, IMAGE)
@@ -161,11 +168,11 @@ async def test_an_image_is_served_to_be_kept_for_ever(ingest: Ingest) -> None:
     assert answer.headers["ETag"] == f'"{NAME[:64]}"'
 
 
-async def test_an_image_is_not_sent_to_who_has_it(ingest: Ingest) -> None:
+async def test_an_image_is_not_sent_to_who_has_it(bare: Ingest) -> None:
     """304 for its entity tag, weak or among others; the whole image for another one."""
     for tags, expected in ((f'"{NAME[:64]}"', 304), (f'"x", W/"{NAME[:64]}"', 304), ("*", 304), ('"x"', 200)):
-        url = f"{ingest.url}/compressed_images/{NAME}"
-        async with ingest.client.get(url, headers={"If-None-Match": tags}) as answer:
+        url = f"{bare.url}/compressed_images/{NAME}"
+        async with bare.client.get(url, headers={"If-None-Match": tags}) as answer:
             assert answer.status == expected
             assert answer.headers["ETag"] == f'"{NAME[:64]}"'
             assert await answer.read() == (IMAGE if expected == 200 else b"")
@@ -180,11 +187,9 @@ async def test_an_image_is_not_sent_to_who_has_it(ingest: Ingest) -> None:
         ("nonsense", 416, None),
     ],
 )
-async def test_a_part_of_an_image_may_be_asked_for(
-    ingest: Ingest, wanted: str, status: int, body: bytes | None
-) -> None:
+async def test_a_part_of_an_image_may_be_asked_for(bare: Ingest, wanted: str, status: int, body: bytes | None) -> None:
     """206 for a range inside, a problem 416 for one outside."""
-    async with ingest.client.get(f"{ingest.url}/compressed_images/{NAME}", headers={"Range": wanted}) as answer:
+    async with bare.client.get(f"{bare.url}/compressed_images/{NAME}", headers={"Range": wanted}) as answer:
         received = await answer.read()
 
     assert answer.status == status
@@ -196,9 +201,9 @@ async def test_a_part_of_an_image_may_be_asked_for(
 
 
 @pytest.mark.parametrize("name", ["cd" * 32 + ".jpg", "x", "..%2f..%2fetc%2fpasswd", "%00", NAME.upper(), ".incoming"])
-async def test_an_image_that_is_not_there_is_a_404(ingest: Ingest, name: str) -> None:
+async def test_an_image_that_is_not_there_is_a_404(bare: Ingest, name: str) -> None:
     """Unknown, malformed, and ways out of the folder."""
-    status, body = await ingest.call("GET", f"/compressed_images/{name}")
+    status, body = await bare.call("GET", f"/compressed_images/{name}")
 
     assert (status, body["code"]) == (404, "unknown_image")
 
