@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -150,19 +150,21 @@ class LeaseMachine(RuleBasedStateMachine):
 
     # What sweeps do.
 
+    @precondition(lambda self: self.expired())
     @rule(name=HOLDERS)
     def reap(self, name: str) -> None:
         """Ended leases are taken back and counted; only what ran alone is charged."""
         if name not in self.halfway:
             self.will_reap()(self.run(self.holders[name].reap()))
 
+    @precondition(lambda self: self.in_state("delayed"))
     @rule(name=HOLDERS)
     def promote(self, name: str) -> None:
         """What is due becomes pending, and nothing else."""
+        self.look_ahead()
         if name not in self.halfway:
             self.will_promote()(self.run(self.holders[name].promote()))
 
-    @rule()
     def look_ahead(self) -> None:
         """The next due time is now, in an hour, or never."""
         seconds = self.run(self.holders["one"].next_due_seconds())
@@ -173,18 +175,21 @@ class LeaseMachine(RuleBasedStateMachine):
 
     # What one does between the find and the update of another.
 
+    @precondition(lambda self: self.in_state("pending"))
     @rule(name=HOLDERS, limit=LIMITS)
     def begin_to_claim(self, name: str, limit: int) -> None:
         """A holder has found candidates, and is slow to take them."""
         if name not in self.halfway:
             self.begin_to(name, self.holders[name].claim(limit), self.will_claim(name, limit, None))
 
+    @precondition(lambda self: self.expired())
     @rule(name=HOLDERS)
     def begin_to_reap(self, name: str) -> None:
         """A sweep has found ended leases, and is slow to take them back."""
         if name not in self.halfway:
             self.begin_to(name, self.holders[name].reap(), self.will_reap())
 
+    @precondition(lambda self: any(one.due for one in self.model.values()))
     @rule(name=HOLDERS)
     def begin_to_promote(self, name: str) -> None:
         """A sweep has found what is due, and is slow to promote it."""
@@ -217,6 +222,10 @@ class LeaseMachine(RuleBasedStateMachine):
         """The documents in `state`, in the order of their ranks."""
         return sorted((one for one in self.model.values() if one.state == state), key=lambda one: one.rank)
 
+    def expired(self) -> list[Model]:
+        """The documents whose lease has ended."""
+        return [one for one in self.in_state("processing") if one.expired]
+
     def still_held(self, claim: Held, ids: Iterable[int]) -> list[Model]:
         """Those of `ids` whose holder has the right to write."""
         return [self.model[rank] for rank in ids if self.model[rank].token == claim.token]
@@ -247,7 +256,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
     def will_reap(self) -> Callable[[int], Any]:
         """What a reaping does that finds the ended leases now."""
-        found = [one for one in self.in_state("processing") if one.expired]
+        found = self.expired()
 
         def adopt(reaped: int) -> Any:
             taken = [one for one in found if one.expired]
@@ -281,7 +290,6 @@ class LeaseMachine(RuleBasedStateMachine):
         found = self.run(self.collection.find(sort=[("rank", 1)]).to_list(None))
         assert [seen(document) for document in found] == [self.model[rank].seen() for rank in sorted(self.model)]
 
-    @rule()
     def at_most_one_may_write(self) -> None:
         """Of all who ever claimed a document at most one is its holder."""
         holders = [
@@ -295,6 +303,8 @@ class LeaseMachine(RuleBasedStateMachine):
         """In the end, with every lease ended and every delay passed, each document left can be claimed, and once."""
         for name in sorted(self.halfway):
             self.end(name)
+        self.look_ahead()
+        self.at_most_one_may_write()
         self.expire(self.in_state("processing"))
         self.reap("one")
         if self.in_state("delayed"):
@@ -327,7 +337,11 @@ async def waited(task: asyncio.Task[ResultT]) -> ResultT:
 def test_leases_do_what_their_model_does(mongo_uri: str) -> None:
     """Whatever holders, clocks and sweeps do and in whatever order, the collection is what the model says."""
     bounds = settings(
-        max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=60,
+        stateful_step_count=50,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        phases=set(Phase) - {Phase.shrink},  # which takes minutes; put it back to narrow a failure down
     )
     with world_of(mongo_uri) as LeaseMachine.world:
         run_state_machine_as_test(LeaseMachine, settings=bounds)
