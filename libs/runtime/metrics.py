@@ -5,7 +5,7 @@ from prometheus_client import Counter, Gauge, Histogram
 # --- every service ---------------------------------------------------------------------------------------------------
 WAKEUPS = Counter(
     "darkroom_wakeups_total",
-    "Why an idle replica looked for work: a change event, the sweep interval, or the end of its stream.",
+    "Why an idle replica looked for work: a change event, delayed work that is due, the sweep interval …",
     ["consumer", "cause"],
 )
 STREAM_EVENTS = Counter("darkroom_stream_events_total", "Change events read from MongoDB.", ["consumer"])
