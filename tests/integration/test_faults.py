@@ -1,0 +1,226 @@
+"""Writes that err although they were done, or that were not done: nothing is counted twice, and nothing is lost."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from pymongo.errors import PyMongoError
+
+from libs.documents import Counts, Documents, HeldImage, NewDelivery, NewImage, NewRequest, Output
+from libs.mongo import Mongo
+from tests.waiting import until
+
+APP = "darkroom-faulty"
+OPERATION_SECONDS = 1.0
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+OUTPUT = Output(name="a" * 64 + ".jpg", bytes=40, source_bytes=100, width=4, height=3, format="jpeg")
+
+DONE_BUT_UNSURE = {"writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}}
+DONE_BUT_CUT_OFF = {"writeConcernError": {"code": 89, "errmsg": "network timeout"}}  # one that the driver retries
+NOT_DONE = {"closeConnection": True}
+CONFLICT = {"errorCode": 112, "errorLabels": ["TransientTransactionError"]}
+TOO_LATE = {"blockConnection": True, "blockTimeMS": round(OPERATION_SECONDS * 1500)}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """How the server answers, and how often: "alwaysOn" outlasts the driver's own retries."""
+
+    answer: dict[str, Any]
+    mode: str | dict[str, int]
+
+
+COMMIT_FAULTS = [
+    pytest.param(Fault(DONE_BUT_UNSURE, {"times": 1}), id="done, one error"),
+    pytest.param(Fault(DONE_BUT_UNSURE, "alwaysOn"), id="done, only errors"),
+    pytest.param(Fault(DONE_BUT_CUT_OFF, {"times": 1}), id="done, cut off"),
+    pytest.param(Fault(NOT_DONE, {"times": 1}), id="not done at first"),
+    pytest.param(Fault(NOT_DONE, {"times": 2}), id="not done, twice"),
+    pytest.param(Fault(CONFLICT, {"times": 1}), id="a write conflict"),
+    pytest.param(Fault(TOO_LATE, {"times": 1}), id="after the time limit"),
+]
+WRITE_FAULTS = [
+    pytest.param(Fault(DONE_BUT_UNSURE, {"times": 1}), id="done, one error"),
+    pytest.param(Fault(DONE_BUT_CUT_OFF, {"times": 1}), id="done, cut off"),
+    pytest.param(Fault(NOT_DONE, {"times": 1}), id="not done at first"),
+    pytest.param(Fault(NOT_DONE, {"times": 2}), id="not done, twice"),
+]
+
+
+@pytest.fixture
+async def faulty(mongo_uri: str, documents: Documents) -> AsyncIterator[Documents]:
+    """The same documents over a connection that faults can be aimed at, with a short time limit."""
+    name = documents.mongo.database.name
+    connection = Mongo.connect(mongo_uri, name, operation_seconds=OPERATION_SECONDS, app_name=APP)
+    await connection.check_server()
+    yield Documents(connection)
+    connection.close()
+
+
+@asynccontextmanager
+async def failing(mongo: Mongo, command: str, fault: Fault) -> AsyncIterator[None]:
+    """Makes `command` of the faulty connection fail meanwhile, and proves that it did.
+
+    Afterwards the server gives up transactions that nobody has ended, as it does by itself after a minute.
+    """
+    admin = mongo.client.admin
+    data = {"failCommands": [command], "appName": APP, **fault.answer}
+    before = await admin.command({"configureFailPoint": "failCommand", "mode": fault.mode, "data": data})
+    try:
+        yield
+    finally:
+        after = await admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+        await admin.command({"killAllSessions": []})
+    assert after["count"] > before["count"]
+
+
+async def done_or_not(work: Awaitable[object]) -> bool:
+    """Whether `work` returned; false when MongoDB's error came through to its caller."""
+    try:
+        await work
+    except PyMongoError:
+        return False
+    return True
+
+
+async def settled(work: Callable[[], Awaitable[object]]) -> None:
+    """Repeats `work` until it returns, as services do."""
+
+    async def once() -> bool:
+        return await done_or_not(work())
+
+    await until(once, "the write goes through")
+
+
+def new_request(total: int) -> NewRequest:
+    """A request of `total` images."""
+    return NewRequest(None, filename="a.csv", bytes=10, sha256="0" * 64, total=total, trace=TRACE)
+
+
+def new_images(first: int, end: int) -> list[NewImage]:
+    """The images at these positions."""
+    return [NewImage(n, n, n, "SKU", f"http://h/{n}", "h") for n in range(first, end)]
+
+
+async def held_of_new_request(documents: Documents, total: int) -> tuple[str, list[HeldImage]]:
+    """A new request, and its images, all claimed."""
+    request_id = uuid4()
+    await documents.requests.accept(new_request(total), [new_images(0, total)], request_id)
+    _, held = await documents.images.claim(total)
+    return str(request_id), held
+
+
+async def states(mongo: Mongo, request_id: str) -> dict[str, int]:
+    """How many images of the request are in each state."""
+    found = await mongo.collection("images").find({"_id.r": request_id}).to_list(None)
+    counts: dict[str, int] = {}
+    for image in found:
+        counts[image["state"]] = counts.get(image["state"], 0) + 1
+    return counts
+
+
+@pytest.mark.parametrize("fault", COMMIT_FAULTS)
+async def test_a_batch_whose_commit_errs_is_counted_once(
+    mongo: Mongo, documents: Documents, faulty: Documents, fault: Fault
+) -> None:
+    """Written again until it goes through, the batch is there and counted once, and the request closes."""
+    request_id, held = await held_of_new_request(documents, 4)
+    outcomes = [(image, OUTPUT) for image in held]
+    async with failing(mongo, "commitTransaction", fault):
+        await done_or_not(faulty.images.finish(outcomes))
+    await settled(lambda: faulty.images.finish(outcomes))
+    assert await documents.images.finish(outcomes) == []
+    assert await states(mongo, request_id) == {"completed": 4}
+    assert await documents.progress.total(request_id) == Counts(completed=4, bytes_in=400, bytes_out=160)
+    assert await documents.requests.close_if_done(request_id, 4) == "completed"
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+@pytest.mark.parametrize("fault", COMMIT_FAULTS)
+async def test_an_upload_whose_commit_errs_is_accepted_whole_or_not_at_all(
+    mongo: Mongo, documents: Documents, faulty: Documents, fault: Fault, batches: int
+) -> None:
+    """When `accept` returns, everything is there; when it raises, everything or, after a sweep, nothing is."""
+    request_id = uuid4()
+    images = [new_images(first * 4, first * 4 + 4) for first in range(batches)]
+    async with failing(mongo, "commitTransaction", fault):
+        accepted = await done_or_not(faulty.requests.accept(new_request(batches * 4), images, request_id))
+    await assert_whole_or_nothing(mongo, documents, request_id, batches * 4, accepted=accepted)
+
+
+@pytest.mark.parametrize("fault", WRITE_FAULTS)
+async def test_an_upload_whose_writes_err_is_accepted_whole_or_not_at_all(
+    mongo: Mongo, documents: Documents, faulty: Documents, fault: Fault
+) -> None:
+    """The same for the writes that open and that end the loading of a large upload."""
+    request_id = uuid4()
+    images = [new_images(0, 4), new_images(4, 8)]
+    async with failing(mongo, "update", fault):
+        accepted = await done_or_not(faulty.requests.accept(new_request(8), images, request_id))
+    await assert_whole_or_nothing(mongo, documents, request_id, 8, accepted=accepted)
+
+
+async def assert_whole_or_nothing(
+    mongo: Mongo, documents: Documents, request_id: UUID, total: int, *, accepted: bool
+) -> None:
+    """The request is loaded with all its images, or else it was not accepted and a sweep removes what there is."""
+    past = [{"$set": {"loader.until": {"$subtract": ["$$NOW", 1]}}}]
+
+    async def swept() -> bool:
+        await mongo.collection("requests").update_one({"_id": str(request_id), "loaded": False}, past)
+        await documents.requests.sweep()
+        return await documents.requests.get(str(request_id)) is not None or not accepted
+
+    await until(swept, "what was accepted is there")
+    request = await documents.requests.get(str(request_id))
+    if request is not None and request.loaded:
+        assert await states(mongo, str(request_id)) == {"pending": total}
+        assert request.status == "pending"
+        return
+    assert not accepted
+    assert await states(mongo, str(request_id)) == {}
+    assert request is None or (request.status, request.error) == ("failed", "ingest_interrupted")
+
+
+@pytest.mark.parametrize("command", ["findAndModify", "update"])
+@pytest.mark.parametrize("fault", WRITE_FAULTS)
+async def test_a_cancellation_that_errs_is_finished_or_never_begun(
+    mongo: Mongo, documents: Documents, faulty: Documents, fault: Fault, command: str
+) -> None:
+    """After a sweep the request is cancelled and counts each image once, or it runs on as if nothing had been."""
+    request_id, held = await held_of_new_request(documents, 6)
+    await documents.images.finish([(image, OUTPUT) for image in held[:2]])
+    async with failing(mongo, command, fault):
+        cancelled = await done_or_not(faulty.requests.cancel(request_id))
+    await documents.requests.sweep()
+    request = await documents.requests.get(request_id)
+    assert request is not None
+    if request.status != "cancelled":
+        assert not cancelled
+        assert len(await documents.images.finish([(image, OUTPUT) for image in held[2:]])) == 4
+        assert await documents.requests.close_if_done(request_id, 6) == "completed"
+        return
+    assert await documents.images.finish([(image, OUTPUT) for image in held]) == []
+    assert await states(mongo, request_id) == {"completed": 2, "cancelled": 4}
+    assert request.counts == Counts(completed=2, cancelled=4, bytes_in=200, bytes_out=80)
+
+
+@pytest.mark.parametrize("fault", COMMIT_FAULTS)
+async def test_an_announcement_whose_commit_errs_is_made_once(
+    mongo: Mongo, documents: Documents, faulty: Documents, fault: Fault
+) -> None:
+    """Announced again until it goes through, a request has each delivery once, and is not announced any more."""
+    request_id, held = await held_of_new_request(documents, 1)
+    await documents.images.finish([(held[0], OUTPUT)])
+    await documents.requests.close_if_done(request_id, 1)
+    urls: Sequence[str] = ["http://a/", "http://b/"]
+    new = [NewDelivery(request_id, "request.completed", url, "{}", TRACE, 1.0) for url in urls]
+    async with failing(mongo, "commitTransaction", fault):
+        await done_or_not(faulty.deliveries.announce(request_id, new))
+    await settled(lambda: faulty.deliveries.announce(request_id, new))
+    assert await documents.deliveries.announce(request_id, new) is False
+    assert sorted(delivery.url for delivery in await documents.deliveries.of_request(request_id)) == urls
+    assert await documents.requests.unannounced(10) == []
