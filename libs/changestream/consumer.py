@@ -45,7 +45,8 @@ Drain: TypeAlias = Callable[[Wake], Awaitable[bool]]
 class Consumer:
     """Runs a drain whenever there may be work.
 
-    `next_due_seconds` says when delayed work is due next, so that it need not wait for the sweep.
+    `next_due_seconds` says when delayed work is due next, so that it need not wait for the sweep. `on_listening` is
+    called once, at the first drain behind which the stream is open: from then on an event wakes the consumer.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Consumer:
         next_due_seconds: Callable[[], Awaitable[float | None]],
         stop: Stop,
         health: Health,
+        on_listening: Callable[[], None] | None = None,
     ) -> None:
         self._name = name
         self._open_stream = open_stream
@@ -64,6 +66,7 @@ class Consumer:
         self._next_due_seconds = next_due_seconds
         self._stop = stop
         self._health = health
+        self._on_listening = on_listening
         self._pause_seconds = 0.0
 
     async def run(self, drain: Drain) -> None:
@@ -76,12 +79,23 @@ class Consumer:
                 metrics.STREAM_RELISTS.labels(self._name).inc()
                 _log.warning("changestream.relist", consumer=self._name, reason=str(error))
                 wake = Wake("start")
+                self._health.beat()
                 await self._pause()
             except PyMongoError as error:
                 self._health.set_unready("MongoDB does not answer")
                 _log.warning("changestream.database_away", consumer=self._name, error=repr(error)[:500])
                 wake = Wake("start")
+                self._health.beat()
                 await self._pause()
+
+    def progressed(self) -> None:
+        """A drain calls this after each step that the database took: the replica is alive, and ready unless stopping.
+
+        A drain may last for hours, and only its own steps tell that it gets on.
+        """
+        self._health.beat()
+        if not self._stop.is_set:
+            self._health.set_ready()
 
     async def _turn(self, drain: Drain, wake: Wake) -> Wake:
         await self._drained(drain, wake)
@@ -90,7 +104,9 @@ class Consumer:
             while not self._stop.is_set:
                 if await self._drained(drain, wake):
                     return Wake("busy")
-                self._pause_seconds = 0.0
+                if self._on_listening is not None:
+                    self._on_listening()
+                    self._on_listening = None
                 wake = await self._next(stream)
                 if wake.cause == "event":
                     return wake
@@ -101,9 +117,7 @@ class Consumer:
         found = await drain(wake)
         if found and wake.cause == "sweep":
             metrics.SWEEP_FINDS.labels(self._name).inc()
-        self._health.beat()
-        if not self._stop.is_set:
-            self._health.set_ready()
+        self.progressed()
         return found
 
     async def _next(self, stream: ChangeStream) -> Wake:
@@ -115,13 +129,22 @@ class Consumer:
             resumes = stream.resumes
             batch = await stream.read(left)
             self._health.beat()
-            self._measure(batch, stream.resumes - resumes)
+            self._measure(batch)
             if batch.events:
                 return Wake("event", batch.events)
+            if stream.resumes == resumes:
+                self._pause_seconds = 0.0
+            else:
+                await self._resumed()
         return Wake("due" if is_due_first else "sweep")
 
-    def _measure(self, batch: Batch, resumes: int) -> None:
-        metrics.STREAM_RESUMES.labels(self._name).inc(resumes)
+    async def _resumed(self) -> None:
+        """Pauses, and longer each time until a read succeeds, so that a stream that keeps breaking is not hot."""
+        metrics.STREAM_RESUMES.labels(self._name).inc()
+        _log.info("changestream.resumed", consumer=self._name)
+        await self._pause()
+
+    def _measure(self, batch: Batch) -> None:
         metrics.STREAM_EVENTS.labels(self._name).inc(len(batch.events))
         if batch.cluster_time is not None:
             age = (datetime.now(UTC) - batch.cluster_time).total_seconds()

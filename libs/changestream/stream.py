@@ -95,10 +95,7 @@ class ChangeStream:
                 raise
             self.resumes += 1
             return await self._open()
-        batch = self._take(reply, "nextBatch")
-        if not self._cursor or any(event["operationType"] == "invalidate" for event in batch.events):
-            raise HistoryLostError("the watched collection was dropped or renamed")
-        return batch
+        return self._take(reply, "nextBatch")
 
     async def _open(self) -> Batch:
         stage = {"resumeAfter": self._token} if self._token else {}
@@ -112,6 +109,8 @@ class ChangeStream:
         self._cursor = cursor["id"]
         self._token = cursor.get("postBatchResumeToken", self._token)
         events: list[Event] = cursor[key]
+        if not self._cursor or any(event["operationType"] == "invalidate" for event in events):
+            raise HistoryLostError("the watched collection was dropped or renamed")
         newest = events[-1].get("clusterTime") if events else None
         return Batch(events, datetime.fromtimestamp(newest.time, UTC) if newest else None)
 

@@ -9,7 +9,7 @@ import structlog
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
 from libs.documents.documents import Documents
-from libs.mongo import Mongo, StandaloneServerError
+from libs.mongo import Mongo, OtherReplicaSetError, StandaloneServerError
 from libs.runtime.errors import FatalError, StoppedError
 from libs.runtime.health import Health
 from libs.runtime.lifecycle import Stop
@@ -50,7 +50,7 @@ async def _wait_for_server(documents: Documents, stop: Stop, health: Health) -> 
         try:
             await documents.ping()
             await documents.ensure_indexes()
-        except StandaloneServerError as error:
+        except (StandaloneServerError, OtherReplicaSetError) as error:
             raise FatalError(str(error)) from error
         except PyMongoError as error:
             if isinstance(error, OperationFailure) and error.code in _REFUSED:

@@ -1,6 +1,14 @@
 """MongoDB: the connection, transactions, and a replica set of our own. The one module that imports motor."""
 
-from libs.mongo.client import AWAIT_SECONDS, Collection, Document, Mongo, Session, StandaloneServerError
+from libs.mongo.client import (
+    AWAIT_SECONDS,
+    Collection,
+    Document,
+    Mongo,
+    OtherReplicaSetError,
+    Session,
+    StandaloneServerError,
+)
 from libs.mongo.embedded import EmbeddedMongo, MongodFailedError
 from libs.mongo.mongod import MongodNotFoundError
 from libs.mongo.patience import patiently
@@ -13,6 +21,7 @@ __all__ = [
     "Mongo",
     "MongodFailedError",
     "MongodNotFoundError",
+    "OtherReplicaSetError",
     "Session",
     "StandaloneServerError",
     "patiently",

@@ -4,7 +4,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias, TypeVar
 
-import pymongo
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import (
     AsyncIOMotorClient,
@@ -12,10 +11,11 @@ from motor.motor_asyncio import (
     AsyncIOMotorCollection,
     AsyncIOMotorDatabase,
 )
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from pymongo.monitoring import CommandListener
-from pymongo.read_concern import ReadConcern
-from pymongo.read_preferences import ReadPreference
-from pymongo.write_concern import WriteConcern
+from pymongo.uri_parser import parse_uri
+
+from libs.mongo.transactions import Transaction
 
 Document: TypeAlias = dict[str, Any]
 Collection: TypeAlias = AsyncIOMotorCollection[Document]
@@ -25,11 +25,13 @@ ResultT = TypeVar("ResultT")
 AWAIT_SECONDS = 1.0
 """Longest wait of one getMore on a change stream; it bounds how long a stopping process waits for it."""
 
-_MAJORITY = WriteConcern("majority")
-
 
 class StandaloneServerError(Exception):
     """The MongoDB server is a standalone, which has no change streams: start mongod with --replSet and initiate it."""
+
+
+class OtherReplicaSetError(Exception):
+    """The connection string names another replica set than the server is in; the message gives both names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Mongo:
     Every write is `w: majority`, every read goes to the primary, every operation ends within `operation_seconds`.
     """
 
+    uri: str
     client: AsyncIOMotorClient[Document]
     database: AsyncIOMotorDatabase[Document]
     operation_seconds: float
@@ -71,7 +74,7 @@ class Mongo:
             tz_aware=True,
             event_listeners=list(listeners),
         )
-        return cls(client, client.get_database(database), operation_seconds)
+        return cls(uri, client, client.get_database(database), operation_seconds)
 
     def collection(self, name: str) -> Collection:
         """A collection of the database."""
@@ -82,26 +85,47 @@ class Mongo:
 
         Raises:
             StandaloneServerError: the server is no member of a replica set and no mongos.
+            OtherReplicaSetError: the server's set has another name than the connection string gives.
             pymongo.errors.PyMongoError: nothing answered within the time limit.
         """
-        hello = await self.client.admin.command("hello")
+        try:
+            hello = await self.client.admin.command("hello")
+        except ServerSelectionTimeoutError:
+            # The driver leaves out servers that are not of the named set, as if they were not there.
+            await self._check_seeds()
+            raise
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
             raise StandaloneServerError(StandaloneServerError.__doc__)
 
+    async def _check_seeds(self) -> None:
+        parsed = parse_uri(self.uri)
+        wanted, tls = parsed["options"].get("replicaSet"), bool(parsed["options"].get("tls"))
+        for host, port in parsed["nodelist"]:
+            seed: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+                host, port, tls=tls, directConnection=True, serverSelectionTimeoutMS=1000
+            )
+            try:
+                hello = await seed.admin.command("hello")
+            except PyMongoError:
+                continue
+            finally:
+                seed.close()
+            if "setName" not in hello:
+                raise StandaloneServerError(StandaloneServerError.__doc__)
+            if wanted and hello["setName"] != wanted:
+                raise OtherReplicaSetError(
+                    f"{host}:{port} is in the replica set {hello['setName']!r}, not in {wanted!r}: mend replicaSet= "
+                    "in the connection string."
+                )
+
     async def transaction(self, work: Callable[[Session], Coroutine[Any, Any, ResultT]]) -> ResultT:
-        """Runs `work` in a transaction and commits it with majority; repeats it whole after transient errors.
+        """Runs `work` in a transaction and commits it with majority, all within `operation_seconds`.
+
+        It is repeated whole after transient errors, and the commit where its outcome is unknown.
 
         `work` gets the session to pass to its operations. Its effects outside the database must bear repetition.
         """
-        async with await self.client.start_session() as session:
-            with pymongo.timeout(self.operation_seconds):
-                result: ResultT = await session.with_transaction(
-                    work,
-                    read_concern=ReadConcern("snapshot"),
-                    write_concern=_MAJORITY,
-                    read_preference=ReadPreference.PRIMARY,
-                )
-                return result
+        return await Transaction(self.client, self.operation_seconds).run(work)
 
     def close(self) -> None:
         """Closes every connection."""

@@ -54,8 +54,8 @@ class Member:
 class EmbeddedMongo:
     """A replica set on free loopback ports, with its data under `folder`.
 
-    It stops with the process that started it, even when that is killed. Data and ports survive a restart, since the set
-    remembers its members' addresses; a port that was taken meanwhile is changed in the set's configuration.
+    It stops with the process that started it, even when that is killed. Data survives a restart; the ports are new
+    each time, and the set's configuration, which remembers them, is changed.
     """
 
     folder: Path
@@ -116,6 +116,8 @@ class EmbeddedMongo:
             *("--wiredTigerCacheSizeGB", "0.5", "--setParameter", "diagnosticDataCollectionEnabled=false"),
             # Nobody is left to be told of the shutdown; with the default a member of three waits 15 s.
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
+            # A process that is killed inside a transaction leaves it open, and its documents locked, for so long.
+            *("--setParameter", "transactionLifetimeLimitSeconds=10"),
             *self.options,
         ]
         member.process = await asyncio.create_subprocess_exec(

@@ -1,7 +1,7 @@
 """Change streams and the consumer's loop on a real MongoDB."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 
 from libs.changestream import ChangeStream, Consumer, Event, HistoryLostError, Wake
 from libs.mongo import Mongo
+from libs.runtime import metrics
 from libs.runtime.health import Health
 from libs.runtime.lifecycle import Stop
 from tests.waiting import until
@@ -93,7 +94,7 @@ class Recorder:
 
 @asynccontextmanager
 async def consuming(
-    mongo: Mongo, drain: Recorder, *, sweep_seconds: float = 3600.0
+    mongo: Mongo, drain: Recorder, *, sweep_seconds: float = 3600.0, on_listening: Callable[[], None] | None = None
 ) -> AsyncIterator[tuple[Stop, Health]]:
     """A running consumer, stopped at the end."""
 
@@ -108,6 +109,7 @@ async def consuming(
         next_due_seconds=nothing_due,
         stop=stop,
         health=health,
+        on_listening=on_listening,
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(consumer.run(drain.drain))
@@ -169,6 +171,54 @@ async def test_a_consumer_waits_out_a_database_that_errs(mongo: Mongo) -> None:
             assert health.ready
     finally:
         await mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+
+async def test_a_stream_that_keeps_breaking_is_taken_up_with_pauses(mongo: Mongo) -> None:
+    """Each getMore fails with a resumable error: a few resumes, not thousands, and the events come once it ends."""
+    recorder = Recorder(mongo)
+    resumes = metrics.STREAM_RESUMES.labels("test")
+    before = resumes._value.get()
+    data = {"failCommands": ["getMore"], "errorCode": 43, "appName": "darkroom"}
+
+    async def several() -> bool:
+        return resumes._value.get() - before >= 4
+
+    async with consuming(mongo, recorder):
+        await recorder.woken_by("listen")
+        await mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
+        await until(several, "the stream is taken up again")
+        await mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+        await mongo.collection("work").insert_one({"_id": 1})
+        assert await recorder.next_taken() == 1
+    assert resumes._value.get() - before < 20
+
+
+async def test_a_consumer_stays_alive_while_the_database_is_away(mongo: Mongo) -> None:
+    """Each failed try is a turn of the loop: an orchestrator must not restart the fleet because of MongoDB."""
+    recorder = Recorder(mongo)
+    data = {"failCommands": ["findAndModify"], "errorCode": 50, "appName": "darkroom"}
+    await mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
+    try:
+        async with consuming(mongo, recorder) as (_, health):
+            started = health._beaten
+
+            async def beats_on() -> bool:
+                return health.reason == "MongoDB does not answer" and health._beaten > started
+
+            await until(beats_on, "the loop beats although every drain fails")
+    finally:
+        await mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+
+async def test_a_consumer_says_when_it_listens(mongo: Mongo) -> None:
+    """The callback comes once, when an event can wake the consumer."""
+    recorder = Recorder(mongo)
+    listening = asyncio.Event()
+    async with consuming(mongo, recorder, on_listening=listening.set):
+        async with asyncio.timeout(30):
+            await listening.wait()
+        await mongo.collection("work").insert_one({"_id": 1})
+        assert await recorder.next_taken() == 1
 
 
 async def test_a_consumer_that_was_stopped_before_it_ran_does_nothing(mongo: Mongo) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from libs.mongo import EmbeddedMongo, Mongo, MongodNotFoundError, StandaloneServerError
+from libs.mongo import EmbeddedMongo, Mongo, MongodNotFoundError, OtherReplicaSetError, StandaloneServerError
 from libs.mongo.mongod import find_mongod
 
 PARENT = """
@@ -80,13 +80,22 @@ async def test_a_standalone_server_is_refused_with_an_explanation(tmp_path: Path
             stdout=asyncio.subprocess.DEVNULL,
         )
         try:
-            mongo = Mongo.connect(f"mongodb://{member.address}", "alone", operation_seconds=30)
-            with pytest.raises(StandaloneServerError, match="replSet"):
-                await mongo.check_server()
-            mongo.close()
+            for options in ("", "/?replicaSet=rs0"):
+                mongo = Mongo.connect(f"mongodb://{member.address}{options}", "alone", operation_seconds=5)
+                with pytest.raises(StandaloneServerError, match="replSet"):
+                    await mongo.check_server()
+                mongo.close()
         finally:
             standalone.terminate()
             await standalone.wait()
+
+
+async def test_a_replica_set_of_another_name_is_told_by_both_names(mongo_uri: str) -> None:
+    """The driver leaves such a server out as if it were not there; the error says what to mend."""
+    mongo = Mongo.connect(mongo_uri.replace("replicaSet=darkroom", "replicaSet=rs0"), "named", operation_seconds=1)
+    with pytest.raises(OtherReplicaSetError, match=r"'darkroom'.*'rs0'"):
+        await mongo.check_server()
+    mongo.close()
 
 
 def test_a_mongod_on_path_comes_first(tmp_path: Path) -> None:
