@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from libs.imaging import icc, quantisation
 from libs.imaging.exif import orientation
@@ -18,6 +18,8 @@ _ARITHMETIC = frozenset({0xC9, 0xCA})
 _HIERARCHICAL = frozenset({0xDE, 0xDF})
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
 _RESERVED = frozenset({*range(0x02, 0xC0), 0xC8, *range(0xF0, 0xFE)})
+
+_ADOBE_LENGTH = 12  # Adobe Technical Note 5116: name, version, two words of flags, colour transform
 
 # In entropy-coded data FF is followed by 00, or it is a restart marker; anything else ends the data.
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -64,22 +66,28 @@ class Jpeg:
         """The same picture without comments, EXIF, XMP, IPTC, thumbnails and trailer; a usable ICC profile stays."""
         parts = [bytes((0xFF, _SOI))]
         jfif_seen = False
+        adobe = self._adobe()
         for segment in self.segments:
             if segment.marker == _APP0:
                 # What the JFIF header says decides how colours are read; behind its 14 bytes may lie a thumbnail.
                 if not jfif_seen and _is_jfif(segment):
                     parts.append(Segment(_APP0, segment.payload[:12] + b"\0\0").encoded())
                     jfif_seen = True
+            elif segment is adobe:
+                parts.append(Segment(_APP14, segment.payload[:_ADOBE_LENGTH]).encoded())
             elif self._belongs_to_picture(segment):
                 parts.append(segment.encoded())
         parts.append(bytes((0xFF, _EOI)))
         return b"".join(parts)
 
+    def _adobe(self) -> Segment | None:
+        """The marker that says how colours are coded: libjpeg goes by the last one before the first scan."""
+        header = takewhile(lambda segment: segment.marker != _SOS, self.segments)
+        return next((segment for segment in reversed(list(header)) if _is_adobe(segment)), None)
+
     def _belongs_to_picture(self, segment: Segment) -> bool:
         if segment.marker == _APP2:
             return self.profile is not None and _is_profile(segment)
-        if segment.marker == _APP14:
-            return segment.payload.startswith(b"Adobe")
         return segment.marker != _COM and not _APP0 <= segment.marker <= _APP15
 
 
@@ -201,6 +209,10 @@ def _table_sums(segments: tuple[Segment, ...]) -> dict[int, int]:
 
 def _is_jfif(segment: Segment) -> bool:
     return segment.payload.startswith(b"JFIF\0") and len(segment.payload) >= 14
+
+
+def _is_adobe(segment: Segment) -> bool:
+    return segment.marker == _APP14 and segment.payload.startswith(b"Adobe") and len(segment.payload) >= _ADOBE_LENGTH
 
 
 def _is_profile(segment: Segment) -> bool:

@@ -122,6 +122,23 @@ def test_an_rgb_jpeg_keeps_its_colours() -> None:
     assert all(abs(a - b) < 25 for a, b in zip(before, after, strict=True))
 
 
+def adobe(transform: int, more: bytes = b"") -> bytes:
+    """An Adobe marker that says how the colours are coded: 0 is RGB, 1 is YCbCr."""
+    return marker_segment(0xEE, b"Adobe\0\x64\0\0\0\0" + bytes((transform,)) + more)
+
+
+def test_of_adobes_markers_a_kept_jpeg_has_the_one_that_counts_and_nothing_behind_it() -> None:
+    """The last whole one decides on the colours; its 12 bytes go on once, and what else calls itself Adobe does not."""
+    source = encoded(photograph(), "JPEG", quality=3, keep_rgb=True)
+    whole = adobe(0)
+    assert source.count(whole) == 1
+    junk = [adobe(1, b"SECRET" * 180), marker_segment(0xEE, b"AdobeSECRET"), marker_segment(0xEE, b"Adobe_CM SECRET")]
+    marked = with_segments(source, *junk[:2]).replace(whole, adobe(0, b"SECRET" * 180) + junk[1])
+    result = compress(marked, Options())
+    assert result.kept
+    assert result.data == source
+
+
 SOURCES: dict[str, Callable[[], bytes]] = {
     "fine": lambda: encoded(photograph(), "JPEG", quality=92),
     "middle": lambda: encoded(photograph(), "JPEG", quality=52),
