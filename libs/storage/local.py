@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import aiofiles
@@ -13,6 +14,7 @@ _NAME = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{1,8}", re.ASCII)
 
 # In the root itself, so that a rename never crosses file systems; no output's folder begins with a dot.
 _INCOMING = ".incoming"
+_ABANDONED_SECONDS = 3600.0
 
 
 class StorageError(Exception):
@@ -32,9 +34,10 @@ class LocalStorage:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._durable_folders: set[Path] = set()
 
     async def prepare(self) -> None:
-        """Makes the folder and proves that it can be written.
+        """Makes the folder, proves that it can be written, and removes what killed writers left an hour ago or more.
 
         Raises:
             StorageError: it cannot.
@@ -44,6 +47,7 @@ class LocalStorage:
             probe = self._temporary("probe")
             try:
                 await _write_durably(probe, b"darkroom")
+                await asyncio.to_thread(_remove_abandoned, probe)
             finally:
                 await _remove(probe)
         except OSError as error:
@@ -90,7 +94,14 @@ class LocalStorage:
         except BaseException:
             await _remove(temporary)
             raise
-        await asyncio.to_thread(_sync_folder, place.parent)
+        await asyncio.to_thread(self._sync_folder, place.parent)
+
+    def _sync_folder(self, folder: Path) -> None:
+        """Makes a rename in `folder` durable; the first time also the making of `folder`, whoever made it."""
+        _sync(folder)
+        if folder not in self._durable_folders:
+            _sync(folder.parent)
+            self._durable_folders.add(folder)
 
     def _place(self, name: str) -> Path:
         return self.root / name[:2] / name
@@ -110,11 +121,18 @@ async def _remove(path: Path) -> None:
     await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename in `folder` durable, and the making of `folder` itself."""
-    for directory in (folder, folder.parent):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _remove_abandoned(probe: Path) -> None:
+    """Removes the old files beside `probe`, which was written just now: ages are by the file system's own clock."""
+    newest = probe.stat().st_mtime
+    for path in probe.parent.iterdir():
+        with suppress(FileNotFoundError):  # its writer has just finished, or another watcher removes it too
+            if newest - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,14 +1,18 @@
 import asyncio
 import errno
 import hashlib
+import os
 import resource
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from libs.storage import LocalStorage, StorageError, open_storage
 
+ROOT = Path(__file__).parents[2]
 DATA = b"a compressed image"
 NAME = f"{hashlib.sha256(DATA).hexdigest()}.jpg"
 
@@ -102,6 +106,50 @@ async def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path: Path) -> 
     assert files(tmp_path) == []
     await storage.put(NAME, DATA)
     assert storage.path(NAME) is not None
+
+
+async def test_what_killed_writers_left_is_removed_once_it_is_an_hour_old(tmp_path: Path) -> None:
+    """A temporary file that may still be written stays; outputs stay however old they are."""
+    storage = LocalStorage(tmp_path)
+    await storage.put(NAME, DATA)
+    output = storage.path(NAME)
+    assert output is not None
+    left, fresh = (tmp_path / ".incoming" / f"{NAME}.{end}" for end in ("left", "fresh"))
+    for path in (left, fresh):
+        path.write_bytes(b"a part")
+    now = fresh.stat().st_mtime
+    for path, age_seconds in ((left, 3700), (fresh, 3500), (output, 10_000)):
+        os.utime(path, (now - age_seconds, now - age_seconds))
+    await storage.prepare()
+    assert files(tmp_path) == sorted([fresh, output])
+
+
+SYNCING = """
+import asyncio, os, sys
+from pathlib import Path
+from libs.storage import LocalStorage
+opened = []
+def note(event, details):
+    if event == "open" and details[2] & os.O_DIRECTORY:
+        opened.append(os.path.relpath(details[0], sys.argv[1]))
+sys.addaudithook(note)
+storage = LocalStorage(Path(sys.argv[1]))
+async def main():
+    for name in sys.argv[2:]:
+        await storage.put(name, b"x")
+        print(*opened)
+        opened.clear()
+asyncio.run(main())
+"""
+
+
+def test_the_root_is_synced_only_with_a_sub_folder_that_this_process_did_not_sync_yet(tmp_path: Path) -> None:
+    """The second output of a sub-folder needs the sub-folder alone to be flushed to disk."""
+    names = [f"{start}{'0' * 62}.jpg" for start in ("aa", "bb")] + [f"aa{'1' * 62}.jpg"]
+    done = subprocess.run(
+        [sys.executable, "-c", SYNCING, tmp_path, *names], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["aa .", "bb .", "aa"]
 
 
 async def test_a_store_that_cannot_be_a_folder_is_refused_at_the_start(tmp_path: Path) -> None:
