@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from io import BytesIO
 
 from aiohttp import ClientResponse
 from aiohttp.connector import Connection
@@ -70,14 +71,12 @@ async def read_whole(response: ClientResponse, max_bytes: int) -> bytes:
         raise EgressError("bad_encoding", f"the body is encoded as {encoding[:40]!r}, which was not asked for")
     if (response.content_length or 0) > max_bytes:
         raise EgressError("too_large", f"{response.content_length} bytes announced, {max_bytes} are allowed")
-    chunks: list[bytes] = []
-    size = 0
+    body = BytesIO()  # gives its buffer away as it is, where a bytearray or a list of chunks would be copied
     async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > max_bytes:
+        if body.tell() + len(chunk) > max_bytes:
             raise EgressError("too_large", f"more than the {max_bytes} bytes that are allowed")
-        chunks.append(chunk)
-    return b"".join(chunks)
+        body.write(chunk)
+    return body.getvalue()
 
 
 def _check_status(response: ClientResponse) -> None:
