@@ -9,7 +9,7 @@ MODULES = {
     "ingest": ("aiofiles", "aiohttp_swagger3", "openapi_pydantic"),
     "watcher": ("aiofiles", "pebble", "PIL"),
     "notifier": (),
-    "cli": ("aiofiles", "PIL", "rich"),
+    "cli": ("PIL", "rich"),
 }
 """Modules that each extra brings; the embedded MongoDB of `cli` is looked for by `libs.mongo`, which has other ways."""
 

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-EXTRAS = ("ingest", "watcher", "notifier", "all", "test")
+EXTRAS = ("ingest", "watcher", "notifier", "test")
 LOCKS = (*EXTRAS, "build")
 PLATFORMS: tuple[dict[str, str], ...] = (
     {"sys_platform": "linux", "platform_machine": "x86_64"},
@@ -48,6 +48,13 @@ def wanted(lock: str) -> list[Requirement]:
     if lock == "build":
         return [Requirement(line) for line in PROJECT["build-system"]["requires"]]
     return [Requirement(line) for line in PROJECT["project"]["dependencies"]] + asked(lock)
+
+
+def test_every_lock_is_one_that_something_installs() -> None:
+    """The images install the services' locks and the build's; what is tested stands in the tests' own."""
+    assert {path.stem for path in (ROOT / "deploy").glob("*.lock")} == set(LOCKS)
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    assert set(re.findall(r"--require-hashes -r \S*?(\w+)\.lock", dockerfile)) == set(LOCKS) - {"test"}
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -65,6 +65,12 @@ def test_a_missing_extra_is_named(command: list[str], missing: str, extra: str, 
     ]
 
 
+def test_a_client_needs_nothing_of_the_services(tmp_path: Path) -> None:
+    """With the extra `cli` alone, there is no aiofiles, and a request can be asked for (nobody answers here)."""
+    done = darkroom("status", "x", "--url", "http://127.0.0.1:1", folder=tmp_path, without="aiofiles")
+    assert done.stderr.startswith("Error: Nothing answers at http://127.0.0.1:1")
+
+
 @pytest.mark.parametrize("service", ["ingest", "watcher", "notifier"])
 def test_a_service_takes_its_own_arguments(service: str, tmp_path: Path) -> None:
     """Everything behind the service's name is the service's, its help too; rich and the like need not be there."""
