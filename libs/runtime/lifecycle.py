@@ -64,10 +64,11 @@ def run(service: str, settings: type[SettingsT], serve: Callable[[SettingsT, Pro
         prog=f"darkroom {service}", description="Settings come from the environment or .env."
     )
     parser.add_argument("--ready-fd", type=int, help="descriptor that gets one JSON line with the URL once ready")
+    parser.add_argument("--name", default=service, help="what its log lines name it, where several run side by side")
     arguments = parser.parse_args()
     try:
         values = load(settings)
-        configure_logging(service, values)
+        configure_logging(arguments.name, values)
         if unknown := unknown_names():
             _log.warning("settings.unknown", names=unknown)
         asyncio.run(_serve(serve, values, arguments.ready_fd))

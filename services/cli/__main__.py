@@ -51,17 +51,19 @@ def up(watchers: int, notifiers: int, data_dir: Path, port: int | None) -> None:
     """Run everything on this machine until Ctrl-C.
 
     MongoDB is started too, unless MONGO_CONNECTION_STRING names one. A service that dies is started again. All data
-    is kept.
+    is kept. Of several watchers, the first has the port of DARKROOM_WATCHER_PORT if that is set, and the others take
+    any free one; so it is with notifiers and DARKROOM_NOTIFIER_PORT.
     """
     require(*SERVICES)
     from libs.mongo import MongodFailedError, MongodNotFoundError  # noqa: PLC0415 (half a second)
     from services.cli.data_folder import DataFolder, DataFolderError  # noqa: PLC0415
     from services.cli.fleet import PortTakenError  # noqa: PLC0415
     from services.cli.settings import UpSettings  # noqa: PLC0415
-    from services.cli.supervisor import ServiceRefusedError  # noqa: PLC0415
+    from services.cli.supervisor import ServiceBrokenError, ServiceRefusedError  # noqa: PLC0415
     from services.cli.up import Up  # noqa: PLC0415
 
-    with _one_sentence(DataFolderError, MongodFailedError, MongodNotFoundError, PortTakenError, ServiceRefusedError):
+    no_start = (MongodFailedError, MongodNotFoundError, PortTakenError, ServiceBrokenError, ServiceRefusedError)
+    with _one_sentence(DataFolderError, *no_start):
         settings = load(UpSettings) if port is None else load(UpSettings, port=port)
         if sys.stderr.isatty() and not settings.is_set("log_format"):
             settings = settings.model_copy(update={"log_format": "console"})
@@ -80,9 +82,10 @@ def demo(*, keep: bool) -> None:
     from libs.mongo import MongodFailedError, MongodNotFoundError  # noqa: PLC0415
     from services.cli.client import ClientError  # noqa: PLC0415
     from services.cli.demo import run_demo  # noqa: PLC0415
-    from services.cli.supervisor import ServiceRefusedError  # noqa: PLC0415
+    from services.cli.supervisor import ServiceBrokenError, ServiceRefusedError  # noqa: PLC0415
 
-    with _one_sentence(ClientError, MongodFailedError, MongodNotFoundError, ServiceRefusedError):
+    no_start = (MongodFailedError, MongodNotFoundError, ServiceBrokenError, ServiceRefusedError)
+    with _one_sentence(ClientError, *no_start):
         sys.exit(run_demo(keep=keep))
 
 

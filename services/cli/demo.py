@@ -44,7 +44,7 @@ class Demo:
 
         Raises:
             MongodNotFoundError, MongodFailedError: there is no MongoDB to run on.
-            ServiceRefusedError, ClientError: a service does not work at all.
+            ServiceRefusedError, ServiceBrokenError, ClientError: a service does not work at all.
         """
         self._data.logs.mkdir(parents=True)
         with (self._data.logs / "demo.log").open("w", encoding="utf-8") as log:

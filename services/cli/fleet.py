@@ -8,6 +8,7 @@ import sysconfig
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 import services
@@ -40,8 +41,8 @@ class Fleet:
     """One ingest and any number of watchers and notifiers.
 
     `common` is the environment of all of them. `port` is ingest's, which notifiers have to know too, so not 0.
-    `workers` is the number of codec processes per watcher. A health port serves only a single watcher or notifier;
-    several take any free ones. Only notifiers are given the secret.
+    `workers` is the number of codec processes per watcher. Of several watchers or notifiers, the first has the health
+    port that is given and the others take any free one. Only notifiers are given the secret.
     """
 
     common: Mapping[str, str]
@@ -58,21 +59,27 @@ class Fleet:
 
     def commands(self) -> list[Command]:
         """One command per service process."""
-        watcher_port = self.watcher_port if self.watchers == 1 else 0
-        watcher = {"DARKROOM_WATCHER_PORT": str(watcher_port), "DARKROOM_WORKERS": str(self.workers)}
-        notifier_port = self.notifier_port if self.notifiers == 1 else 0
-        notifier = {"DARKROOM_NOTIFIER_PORT": str(notifier_port), "DARKROOM_WEBHOOK_SECRET": self.webhook_secret}
+        workers = {"DARKROOM_WORKERS": str(self.workers)}
+        secret = {"DARKROOM_WEBHOOK_SECRET": self.webhook_secret}
         return [
-            self._command("ingest", "ingest", {}),
-            *(self._command("watcher", name, watcher) for name in _names("watcher", self.watchers)),
-            *(self._command("notifier", name, notifier) for name in _names("notifier", self.notifiers)),
+            self._command("ingest", "ingest", self.port, {}),
+            *self._several("watcher", self.watchers, self.watcher_port, workers),
+            *self._several("notifier", self.notifiers, self.notifier_port, secret),
         ]
 
-    def _command(self, service: str, name: str, environment: Mapping[str, str]) -> Command:
-        own = {"DARKROOM_PORT": str(self.port), "DARKROOM_WEBHOOK_SECRET": ""}
+    def _several(self, service: str, count: int, port: int, environment: Mapping[str, str]) -> list[Command]:
+        if count == 1:
+            return [self._command(service, service, port, environment)]
+        ports = (port, *repeat(0, count - 1))
+        return [
+            self._command(service, f"{service}-{number}", own, environment) for number, own in enumerate(ports, start=1)
+        ]
+
+    def _command(self, service: str, name: str, port: int, environment: Mapping[str, str]) -> Command:
+        own = {"DARKROOM_PORT": str(self.port), "DARKROOM_WEBHOOK_SECRET": "", _PORT_VARIABLES[service]: str(port)}
         return Command(
             name,
-            service_argv(service),
+            (*service_argv(service), "--name", name),
             {**self.common, **self._search, **own, **environment},
             folder=self.folder,
             log=self.logs / f"{name}.log" if self.logs else None,
@@ -113,7 +120,3 @@ def _try_port(host: str, port: int) -> None:
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as asyncio's servers do
         probe.bind((address, port))
-
-
-def _names(service: str, count: int) -> list[str]:
-    return [service] if count == 1 else [f"{service}-{number}" for number in range(1, count + 1)]

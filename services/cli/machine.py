@@ -39,7 +39,7 @@ class Machine:
 
         Raises:
             MongodNotFoundError, MongodFailedError: there is no MongoDB to run on.
-            ServiceRefusedError: a service cannot run with its settings.
+            ServiceRefusedError, ServiceBrokenError: a service cannot run with its settings, or not at all.
         """
         async with self._database():
             commands = self._fleet(self.connection_string).commands()

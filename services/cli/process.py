@@ -16,6 +16,7 @@ from libs.runtime.tether import tethered
 
 _log = structlog.get_logger()
 _SAID_BYTES = 4096
+_SAID_LINES = 10
 _LEFTOVER_SECONDS = 5.0
 
 
@@ -53,6 +54,7 @@ class ServiceProcess:
         self._ready = ready
         self._said = said
         self.was_killed = False
+        self.was_late = False
 
     @classmethod
     async def start(cls, command: Command) -> Self:
@@ -92,16 +94,16 @@ class ServiceProcess:
         return self._process.returncode
 
     @property
-    def last_words(self) -> str:
-        """The last line it wrote to standard error."""
-        lines = self._said.tail.decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+    def last_words(self) -> list[str]:
+        """The last lines it wrote to standard error."""
+        return self._said.tail.decode(errors="replace").strip().splitlines()[-_SAID_LINES:]
 
     async def ready(self, within_seconds: float) -> str | None:
-        """The URL the service gave; None when it ended before it was ready, or was not ready in time."""
+        """The URL the service gave; None when it ended before it was ready, or was not ready in time (`was_late`)."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_seconds):
                 return await asyncio.shield(self._ready.url)
+        self.was_late = True
         _log.warning("service.not_ready", name=self._name, waited_seconds=within_seconds)
         return None
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -12,6 +13,7 @@ from services.cli.process import Command, ServiceProcess
 
 _log = structlog.get_logger()
 _REFUSED = 2
+_MOST_EARLY_DEATHS = 3
 _PREFIX = re.compile(r"^darkroom [a-z]+: ")
 
 
@@ -20,6 +22,18 @@ class ServiceRefusedError(Exception):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name} cannot run: {_PREFIX.sub('', reason)}")
+
+
+class ServiceBrokenError(Exception):
+    """A service died again and again and was never ready; the message has what it said and where its log is."""
+
+    def __init__(self, name: str, code: int | None, last_words: Sequence[str], log: Path | None) -> None:
+        end = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+        said = "\n".join(f"  {line}" for line in last_words) or "  (nothing on standard error)"
+        place = f"Its log is {log}." if log else "Its log stands above."
+        super().__init__(
+            f"{name} ended {_MOST_EARLY_DEATHS} times before it was ready, at last {end}, saying:\n{said}\n{place}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +80,11 @@ class Supervisor:
         """Enters when every service is ready, and stops all of them on leaving.
 
         They stop at the same time: none needs another to finish what it holds, since all of it is in the documents.
-        A service that refuses its settings cancels the body.
+        Each error cancels the body.
 
         Raises:
             ServiceRefusedError: a service ended with exit code 2 before it was ready for the first time.
+            ServiceBrokenError: a service ended three times in a row before it was ready for the first time.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -92,6 +107,7 @@ class Supervisor:
     async def _keep_running(self, command: Command) -> None:
         loop = asyncio.get_running_loop()
         pause_seconds = self._backoff.first_seconds
+        early_deaths = 0
         while True:
             started = loop.time()
             self.killed.discard(command.name)
@@ -107,8 +123,13 @@ class Supervisor:
                 del self._processes[command.name]
                 if process.was_killed:
                     self.killed.add(command.name)
-            if process.code == _REFUSED and command.name not in self.urls:
-                raise ServiceRefusedError(command.name, process.last_words)
+            if command.name not in self.urls:
+                if process.code == _REFUSED:
+                    raise ServiceRefusedError(command.name, "".join(process.last_words[-1:]))
+                # One that is late has not died by itself: it may be waiting for a MongoDB that will come.
+                early_deaths = 0 if process.was_late else early_deaths + 1
+                if early_deaths == _MOST_EARLY_DEATHS:
+                    raise ServiceBrokenError(command.name, process.code, process.last_words, command.log)
             if loop.time() - started >= self._backoff.reset_after_seconds:
                 pause_seconds = self._backoff.first_seconds
             _log.warning("service.died", name=command.name, code=process.code, restart_in_seconds=pause_seconds)

@@ -39,7 +39,7 @@ class Up:
             DataFolderError: another `up` runs there, or the folder cannot be used.
             PortTakenError: the port cannot be listened on.
             MongodNotFoundError, MongodFailedError: there is no MongoDB to run on.
-            ServiceRefusedError: a service cannot run with its settings.
+            ServiceRefusedError, ServiceBrokenError: a service cannot run with its settings, or not at all.
         """
         configure_logging("up", self._settings, stream=sys.stderr)
         with self._data.locked():

@@ -26,6 +26,20 @@ def environment(**settings: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "DARKROOM_EGRESS_ALLOW": LOOPBACK, "DARKROOM_WORKERS": "1", **settings}
 
 
+def broken(service: str, folder: Path) -> dict[str, str]:
+    """The environment in which a service fails before its first line, as one that is badly installed does."""
+    site = folder / "site"
+    site.mkdir()
+    # Python goes on after an error in this module, so it has to end the process by itself.
+    (site / "sitecustomize.py").write_text(
+        "import os, sys, traceback\n"
+        f"if 'services.{service}' in sys.orig_argv:\n"
+        f"    try:\n        raise ImportError('{service} is broken here')\n"
+        "    except ImportError:\n        traceback.print_exc()\n        os._exit(1)\n"
+    )
+    return {"PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """A command that has ended."""

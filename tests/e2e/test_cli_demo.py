@@ -3,12 +3,17 @@
 import re
 from pathlib import Path
 
-from tests.e2e.commands import darkroom
+from tests.e2e.commands import broken, darkroom
 
 
 def names(folder: Path) -> set[str]:
     """The names of all that stands in a folder or below it."""
     return {path.name for path in folder.rglob("*")}
+
+
+def text(path: str) -> str:
+    """What a file says."""
+    return Path(path).read_text(encoding="utf-8")
 
 
 async def test_the_demo_does_the_main_job_and_shows_that_it_did(tmp_path: Path) -> None:
@@ -43,3 +48,14 @@ async def test_a_demo_that_is_kept_says_where(tmp_path: Path) -> None:
     folder = Path(kept[1])
     assert len([name for name in names(folder / "images") if name.endswith(".jpg")]) == 6
     assert names(folder / "logs") == {"demo.log", "ingest.log", "watcher.log", "notifier.log"}
+
+
+async def test_a_demo_whose_service_cannot_start_says_why(tmp_path: Path) -> None:
+    """It does not wait for its time to be over: the import error is shown, and where the whole log is."""
+    done = await darkroom("demo", folder=tmp_path, TMPDIR=str(tmp_path), **broken("notifier", tmp_path))
+    assert done.code == 2
+    assert "Error: notifier ended 3 times before it was ready, at last with exit code 1, saying:\n" in done.err
+    assert "  ImportError: notifier is broken here\n" in done.err
+    log = re.search(r"Its log is (\S+/logs/notifier\.log)\.\n$", done.err)
+    assert log
+    assert text(log[1]).count("\nImportError: notifier is broken here\n") == 3

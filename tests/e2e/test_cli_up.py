@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from tests.e2e.commands import begun, darkroom, gone, runs, up
+from tests.e2e.commands import begun, broken, darkroom, gone, runs, up
 from tests.sources import photograph, served
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
@@ -43,6 +43,9 @@ async def test_ctrl_c_ends_every_process_and_the_next_up_serves_the_old_results(
                 died.kill()
             await first.logged("service.died", 2)
             await first.logged("service.running", 7)
+            said = [json.loads(line) for line in first.log.read_text(encoding="utf-8").splitlines() if line[:1] == "{"]
+            names = {line["service"] for line in said if line["event"] == "service.ready"}
+            assert names == {"ingest", "watcher-1", "watcher-2", "notifier-1", "notifier-2"}
 
             done = await darkroom("submit", "products.csv", "--wait", "--url", first.url, folder=tmp_path)
             assert done.code == 0, done.err
@@ -125,3 +128,13 @@ async def test_a_setting_that_a_service_refuses_stops_up_with_its_sentence(tmp_p
     assert "guess" not in last
     logged = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
     assert "service.died" not in {line["event"] for line in logged}
+
+
+async def test_a_service_that_cannot_even_start_stops_up_with_what_it_said(tmp_path: Path, mongo_uri: str) -> None:
+    """Its import error is shown after the third try; `up` does not go on for ever."""
+    settings = {"MONGO_CONNECTION_STRING": mongo_uri, "DATABASE_NAME": f"e2e_{tmp_path.name}"[:60]}
+    settings |= broken("watcher", tmp_path)
+    done = await darkroom("up", "--port", "0", folder=tmp_path, **settings)
+    assert done.code == 2
+    assert "Error: watcher ended 3 times before it was ready, at last with exit code 1, saying:\n" in done.err
+    assert done.err.endswith("  ImportError: watcher is broken here\nIts log stands above.\n")

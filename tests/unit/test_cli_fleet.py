@@ -36,12 +36,13 @@ def test_a_single_service_of_a_kind_has_its_own_port(tmp_path: Path) -> None:
     assert commands["watcher"].log == tmp_path / "watcher.log"
 
 
-def test_several_of_a_kind_take_free_ports() -> None:
-    """They cannot share one."""
+def test_the_first_of_several_has_the_port_that_is_set_and_the_others_any() -> None:
+    """They cannot share one; each is told its own name for its logs."""
     commands = fleet(watchers=2, notifiers=2)
     assert list(commands) == ["ingest", "watcher-1", "watcher-2", "notifier-1", "notifier-2"]
-    assert {commands[f"watcher-{n}"].environment["DARKROOM_WATCHER_PORT"] for n in (1, 2)} == {"0"}
-    assert {commands[f"notifier-{n}"].environment["DARKROOM_NOTIFIER_PORT"] for n in (1, 2)} == {"0"}
+    assert [commands[f"watcher-{n}"].environment["DARKROOM_WATCHER_PORT"] for n in (1, 2)] == ["9001", "0"]
+    assert [commands[f"notifier-{n}"].environment["DARKROOM_NOTIFIER_PORT"] for n in (1, 2)] == ["9002", "0"]
+    assert all(command.argv[-2:] == ("--name", name) for name, command in commands.items())
     assert commands["watcher-2"].environment["DARKROOM_WORKERS"] == "3"
 
 

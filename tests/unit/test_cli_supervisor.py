@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.cli.process import Command
-from services.cli.supervisor import Backoff, ServiceRefusedError, Supervisor
+from services.cli.supervisor import Backoff, ServiceBrokenError, ServiceRefusedError, Supervisor
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -92,11 +92,11 @@ async def test_it_enters_when_every_service_is_ready_and_leaves_none_behind(tmp_
 
 async def test_a_service_that_dies_is_started_again_with_growing_pauses(tmp_path: Path) -> None:
     """Pauses double up to the cap, and every death is a line in the log."""
-    script = "if runs() <= 5: sys.exit(7)\nready(); signal.pause()"
+    script = "ready()\nif runs() <= 5: sys.exit(7)\nsignal.pause()"
     supervised = supervisor(stand_in(tmp_path, script))
     with capture_logs() as logs:
         async with supervised.running():
-            pass
+            await logged(logs, "service.running", 6)
     died = events(logs, "service.died")
     assert [line["restart_in_seconds"] for line in died] == [0.01, 0.02, 0.04, 0.04, 0.04]
     assert {(line["name"], line["code"]) for line in died} == {("stand-in", 7)}
@@ -104,11 +104,11 @@ async def test_a_service_that_dies_is_started_again_with_growing_pauses(tmp_path
 
 async def test_after_a_good_run_the_pauses_begin_anew(tmp_path: Path) -> None:
     """A run that was long enough (here any run) ends the growth."""
-    script = "if runs() <= 4: sys.exit(7)\nready(); signal.pause()"
+    script = "ready()\nif runs() <= 4: sys.exit(7)\nsignal.pause()"
     supervised = supervisor(stand_in(tmp_path, script), backoff=Backoff(0.01, 0.04, reset_after_seconds=0))
     with capture_logs() as logs:
         async with supervised.running():
-            pass
+            await logged(logs, "service.running", 5)
     assert [line["restart_in_seconds"] for line in events(logs, "service.died")] == [0.01] * 4
 
 
@@ -152,6 +152,38 @@ async def test_a_service_that_refuses_its_settings_stops_everything(tmp_path: Pa
             pytest.fail("it never was ready")
     assert supervised.pids == {}
     assert (tmp_path / "refuses.log").read_text() == "warning\ndarkroom watcher: DARKROOM_X: must be more\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [("sys.exit(7)", "with exit code 7"), ("os.kill(os.getpid(), signal.SIGKILL)", "by signal 9")],
+)
+async def test_a_service_that_dies_three_times_and_was_never_ready_stops_everything(
+    end: str, told: str, tmp_path: Path
+) -> None:
+    """A fourth start would not help: the error has its last lines and where its log is."""
+    waits = stand_in(tmp_path, "ready(); signal.pause()", name="waits")
+    dies = stand_in(
+        tmp_path,
+        f"print(*range(20), 'end of ' + 'x' * runs(), sep='\\n', file=sys.stderr, flush=True); {end}",
+        name="dies",
+    )
+    supervised = supervisor(waits, dies)
+    with pytest.raises(ServiceBrokenError) as caught:
+        async with supervised.running():
+            pytest.fail("it never was ready")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"dies ended 3 times before it was ready, at last {told}, saying:"
+    assert lines[1:11] == [*(f"  {number}" for number in range(11, 20)), "  end of xxx"]
+    assert lines[11:] == [f"Its log is {tmp_path / 'dies.log'}."]
+    assert supervised.pids == {}
+
+
+async def test_two_early_deaths_are_forgiven(tmp_path: Path) -> None:
+    """Something that it needs may not have been there yet."""
+    supervised = supervisor(stand_in(tmp_path, "if runs() < 3: sys.exit(1)\nready(); signal.pause()"))
+    async with supervised.running():
+        assert set(supervised.urls) == {"stand-in"}
 
 
 async def test_a_service_that_ends_with_2_after_it_ran_is_started_again(tmp_path: Path) -> None:
