@@ -3,15 +3,11 @@
 from libs.documents.connection import connected
 from libs.documents.deliveries import Attempt, Deliveries, Delivery, NewDelivery
 from libs.documents.documents import Documents
-from libs.documents.images import Failed, HeldImage, ImageFailure, Images, NewImage, Outcome, Output, Row, RowImage
+from libs.documents.images import Failed, HeldImage, Images, NewImage, Outcome, Output
+from libs.documents.loading import NewRequest, UploadInterruptedError
 from libs.documents.progress import Counts, Progress
-from libs.documents.requests import (
-    AlreadyFinalError,
-    NewRequest,
-    Request,
-    Requests,
-    UploadInterruptedError,
-)
+from libs.documents.requests import AlreadyFinalError, Request, Requests
+from libs.documents.rows import ImageFailure, Row, RowImage
 
 __all__ = [
     "AlreadyFinalError",

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pymongo
 import structlog
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
@@ -17,7 +18,14 @@ from libs.runtime.settings import CommonSettings
 
 _log = structlog.get_logger()
 _PAUSE_SECONDS = 1.0
-_REFUSED = {13: "not authorised", 18: "authentication failed", 8000: "authentication failed"}
+_INDEX_SECONDS = 3600.0  # a new index on a collection that is already large
+_FATAL = {
+    13: "MongoDB refuses access (not authorised)",
+    18: "MongoDB refuses access (authentication failed)",
+    8000: "MongoDB refuses access (authentication failed)",
+    85: "An index of the same name has other options; drop it",
+    86: "An index of the same name has other options; drop it",
+}
 
 
 @asynccontextmanager
@@ -49,12 +57,13 @@ async def _wait_for_server(documents: Documents, stop: Stop, health: Health) -> 
     while not stop.is_set:
         try:
             await documents.ping()
-            await documents.ensure_indexes()
+            with pymongo.timeout(_INDEX_SECONDS):
+                await documents.ensure_indexes()
         except (StandaloneServerError, OtherReplicaSetError) as error:
             raise FatalError(str(error)) from error
         except PyMongoError as error:
-            if isinstance(error, OperationFailure) and error.code in _REFUSED:
-                raise FatalError(f"MongoDB refuses access ({_REFUSED[error.code]}): {error}") from error
+            if isinstance(error, OperationFailure) and error.code in _FATAL:
+                raise FatalError(f"{_FATAL[error.code]}: {error}") from error
             health.set_unready("waiting for MongoDB")
             _log.warning("mongo.waiting", error=repr(error)[:300])
         else:

@@ -1,16 +1,17 @@
 """Deliveries: one per request, event and endpoint, from its announcement to its last attempt."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from pymongo import IndexModel
-from pymongo.errors import DuplicateKeyError
 
 from libs.documents.requests import Requests
-from libs.leases import Claim, Fields, Leases
+from libs.leases import Fields, Leases, Shares
 from libs.mongo import Collection, Document, Mongo, Session
 
 _ATTEMPTS_KEPT = 20
@@ -50,13 +51,14 @@ class Attempt:
 class Delivery:
     """A delivery as it stands; `rank` and `body` are the announcement's.
 
-    `token` is the lease it is held under ("" when it is not).
+    `endpoint` is the host and port of `url`, `token` the lease it is held under ("" when it is not).
     """
 
     webhook_id: str
     request_id: str
     event: str
     url: str
+    endpoint: str
     body: str
     trace: str
     rank: float
@@ -64,6 +66,11 @@ class Delivery:
     attempts_made: int
     attempts: Sequence[Attempt]
     token: str
+
+    @property
+    def document_id(self) -> str:
+        """The `_id` of its document."""
+        return self.webhook_id
 
 
 class Deliveries:
@@ -74,7 +81,8 @@ class Deliveries:
         self._requests = requests
         self._collection: Collection = mongo.collection("deliveries")
         fields = Fields("rank", "next_attempt_at", "attempts_made")
-        self.leases = Leases(self._collection, fields, seconds=lease_seconds, holder=holder)
+        # Nothing of a delivery is decoded by its holder, so it is not what ended one that died.
+        self.leases = Leases(self._collection, fields, seconds=lease_seconds, holder=holder, suspect_after=None)
 
     async def ensure_indexes(self) -> None:
         """Makes one partial index per state that is searched for, and one to list a request's deliveries."""
@@ -90,15 +98,17 @@ class Deliveries:
                 await self._collection.insert_many([_document(new) for new in deliveries], session=session)
             return True
 
-        try:
-            return await self._mongo.transaction(work)
-        except DuplicateKeyError:
-            return False
+        return await self._mongo.transaction(work)
 
-    async def claim(self, limit: int) -> tuple[Claim, list[Delivery]]:
-        """Claims up to `limit` deliveries that may be attempted now, oldest request first."""
-        claim = await self.leases.claim(limit)
-        return claim, [_delivery(document) for document in claim.documents]
+    async def claim(self, limit: int, *, each: int | None = None, held: Iterable[Delivery] = ()) -> list[Delivery]:
+        """Claims up to `limit` deliveries that may be attempted now, oldest request first.
+
+        No endpoint gets more than `each` at once (None: any number), those in `held` counted.
+        """
+        running = Counter(delivery.endpoint for delivery in held)
+        shares = Shares("endpoint", each, running) if each is not None else None
+        claim = await self.leases.claim(limit, shares=shares)
+        return [_delivery(document) for document in claim.documents]
 
     async def delivered(self, delivery: Delivery, attempt: Attempt) -> bool:
         """Records the attempt that succeeded. False: the delivery was no longer held."""
@@ -136,6 +146,14 @@ class Deliveries:
         return result.matched_count == 1
 
 
+def endpoint_of(url: str) -> str:
+    """The host and port of `url` as they are written there; the whole of it when it has none."""
+    try:
+        return urlsplit(url).netloc.lower() or url
+    except ValueError:
+        return url
+
+
 def _document(new: NewDelivery) -> Document:
     unique = f"{new.request_id}\n{new.event}\n{new.url}"
     return {
@@ -143,6 +161,7 @@ def _document(new: NewDelivery) -> Document:
         "request_id": new.request_id,
         "event": new.event,
         "url": new.url,
+        "endpoint": endpoint_of(new.url),
         "body": new.body,
         "trace": new.trace,
         "state": "pending",
@@ -159,6 +178,7 @@ def _delivery(document: Mapping[str, Any]) -> Delivery:
         request_id=document["request_id"],
         event=document["event"],
         url=document["url"],
+        endpoint=document["endpoint"],
         body=document["body"],
         trace=document["trace"],
         rank=document["rank"],

@@ -10,12 +10,13 @@ from typing import TypeAlias
 
 from pymongo import UpdateOne
 
+from libs.documents.positions import between, image_id
 from libs.documents.progress import Counts, Progress
+from libs.documents.rows import ImageFailure, Row, Rows
 from libs.leases import Claim, Fields, Leases
 from libs.mongo import Collection, Document, Mongo, Session
 
-_CHUNK = 1000
-_CANCEL_CHUNK = 5000
+_CLEAR_CHUNK = 5000
 _UNFINISHED = ["pending", "delayed", "processing"]
 
 
@@ -54,7 +55,7 @@ class HeldImage:
     @property
     def document_id(self) -> Document:
         """The `_id` of its document."""
-        return _id(self.request_id, self.position)
+        return image_id(self.request_id, self.position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +74,6 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFailure:
-    """Why an image failed: a stable reason code, and a sentence."""
-
-    code: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
 class Failed:
     """The final failure of an image."""
 
@@ -90,25 +83,6 @@ class Failed:
 Outcome: TypeAlias = Output | Failed
 
 
-@dataclass(frozen=True, slots=True)
-class RowImage:
-    """One URL of a row, in its order; `output_name` and `error` are None while it is pending or was cancelled."""
-
-    position: int
-    url: str
-    output_name: str | None
-    error: ImageFailure | None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One product of the upload."""
-
-    serial_number: int
-    product_name: str
-    images: list[RowImage]
-
-
 class Images:
     """The `images` collection: `_id` {r: request, n: position}."""
 
@@ -116,6 +90,7 @@ class Images:
         self._mongo = mongo
         self._progress = progress
         self._collection: Collection = mongo.collection("images")
+        self._rows = Rows(self._collection)
         self.leases = Leases(self._collection, Fields("rank", "ready_at"), seconds=lease_seconds, holder=holder)
 
     async def ensure_indexes(self) -> None:
@@ -144,9 +119,9 @@ class Images:
             [_document(request_id, rank, image) for image in images], ordered=False, session=session
         )
 
-    async def claim(self, limit: int, *, start: float | None = None) -> tuple[Claim, list[HeldImage]]:
-        """Claims up to `limit` images in rank order."""
-        claim = await self.leases.claim(limit, start=start)
+    async def claim(self, limit: int, *, start: float | None = None, beside: int = 0) -> tuple[Claim, list[HeldImage]]:
+        """Claims up to `limit` images in rank order, for a holder of `beside` images; see `Leases.claim`."""
+        claim = await self.leases.claim(limit, start=start, beside=beside)
         return claim, [_held(document, claim.token) for document in claim.documents]
 
     async def retry(self, image: HeldImage, error: ImageFailure, seconds: float) -> bool:
@@ -186,88 +161,36 @@ class Images:
 
         return await self._mongo.transaction(work)
 
-    async def cancel(self, request_id: str, total: int) -> None:
-        """Cancels what has not finished; whoever holds one of these images can no longer finish it."""
-        for first in range(0, total, _CANCEL_CHUNK):
-            await self._collection.update_many(
-                {**_between(request_id, first, first + _CANCEL_CHUNK), "state": {"$in": _UNFINISHED}},
-                {"$set": {"state": "cancelled"}, "$unset": {"lease": "", "ready_at": "", "error": ""}},
-            )
+    async def cancel(self, request_id: str, first: int) -> int:
+        """Cancels what has not finished in a chunk from position `first` on, and gives the position behind it.
 
-    async def remove(self, request_id: str, total: int) -> None:
-        """Removes a request's images."""
-        for first in range(0, total, _CANCEL_CHUNK):
-            await self._collection.delete_many(_between(request_id, first, first + _CANCEL_CHUNK))
+        Whoever holds one of these images can no longer finish it.
+        """
+        end = first + _CLEAR_CHUNK
+        await self._collection.update_many(
+            {**between(request_id, first, end), "state": {"$in": _UNFINISHED}},
+            {"$set": {"state": "cancelled"}, "$unset": {"lease": "", "ready_at": "", "error": ""}},
+        )
+        return end
 
-    async def rows(
-        self, request_id: str, total: int, *, offset: int = 0, limit: int | None = None
-    ) -> AsyncIterator[Row]:
-        """The request's rows in their order, `limit` of them from row `offset` on, read chunk by chunk."""
-        first = await self._first_position(request_id, total, offset) if offset else 0
-        end = None if limit is None else offset + limit
-        row: Row | None = None
-        row_number = -1
-        async for document, image in self._row_images(request_id, first, total):
-            if document["row"] != row_number:
-                if row is not None:
-                    yield row
-                if end is not None and document["row"] >= end:
-                    return
-                row_number = document["row"]
-                row = Row(document["serial_number"], document["product_name"], [])
-            if row is not None:
-                row.images.append(image)
-        if row is not None:
-            yield row
+    async def remove(self, request_id: str, first: int) -> int:
+        """Removes a chunk of a request's images from position `first` on, and gives the position behind it."""
+        end = first + _CLEAR_CHUNK
+        await self._collection.delete_many(between(request_id, first, end))
+        return end
 
-    async def _row_images(self, request_id: str, first: int, total: int) -> AsyncIterator[tuple[Document, RowImage]]:
-        while first < total:
-            chunk = await self._collection.find(
-                _between(request_id, first, total), sort=[("_id", 1)], limit=_CHUNK
-            ).to_list(None)
-            if not chunk:
-                return
-            originals = await self._originals(request_id, chunk)
-            for document in chunk:
-                yield document, _row_image(document, originals.get(document.get("alias_of"), document))
-            first = chunk[-1]["_id"]["n"] + 1
-
-    async def _originals(self, request_id: str, chunk: Sequence[Document]) -> dict[int | None, Document]:
-        wanted = {document["alias_of"] for document in chunk if "alias_of" in document}
-        if not wanted:
-            return {}
-        ids = [_id(request_id, position) for position in wanted]
-        found = self._collection.find({"_id": {"$in": ids}}, {"state": 1, "output": 1, "error": 1})
-        return {document["_id"]["n"]: document async for document in found}
-
-    async def _first_position(self, request_id: str, total: int, row: int) -> int:
-        """The position where `row` begins, by bisection: rows rise with positions, and an index on them costs more."""
-        low, high = 0, total
-        while low < high:
-            middle = (low + high) // 2
-            found = await self._collection.find_one(_between(request_id, middle, high), {"row": 1}, sort=[("_id", 1)])
-            if found is None or found["row"] >= row:
-                high = middle
-            else:
-                low = found["_id"]["n"] + 1
-        return low
-
-
-def _id(request_id: str, position: int) -> Document:
-    return {"r": request_id, "n": position}
+    def rows(self, request_id: str, total: int, *, offset: int = 0, limit: int | None = None) -> AsyncIterator[Row]:
+        """The request's rows in their order, `limit` of them from row `offset` on."""
+        return self._rows.read(request_id, total, offset=offset, limit=limit)
 
 
 def _key(document_id: Document) -> tuple[str, int]:
     return document_id["r"], document_id["n"]
 
 
-def _between(request_id: str, first: int, end: int) -> Document:
-    return {"_id": {"$gte": _id(request_id, first), "$lt": _id(request_id, end)}}
-
-
 def _document(request_id: str, rank: float, image: NewImage) -> Document:
     document = {
-        "_id": _id(request_id, image.position),
+        "_id": image_id(request_id, image.position),
         "row": image.row,
         "serial_number": image.serial_number,
         "product_name": image.product_name,
@@ -312,14 +235,3 @@ def _count(image: HeldImage, outcome: Outcome) -> Counts:
     if isinstance(outcome, Output):
         return Counts(completed=images, bytes_in=outcome.source_bytes, bytes_out=outcome.bytes)
     return Counts(failed=images)
-
-
-def _row_image(document: Document, original: Document) -> RowImage:
-    error = original.get("error") if original.get("state") == "failed" else None
-    output = original.get("output")
-    return RowImage(
-        position=document["_id"]["n"],
-        url=document["url"],
-        output_name=output["name"] if output else None,
-        error=ImageFailure(error["code"], error["detail"]) if error else None,
-    )

@@ -1,26 +1,28 @@
 """Requests: accepted whole, closed once, announced once. A request changes only when its state does."""
 
+import math
 import secrets
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from typing import Any
 from uuid import UUID
 
+import structlog
 from pymongo import IndexModel, ReturnDocument
+from pymongo.errors import PyMongoError
 
 from libs.documents.images import Images, NewImage
+from libs.documents.loading import Loader, NewRequest
 from libs.documents.progress import Counts, Progress
 from libs.mongo import Collection, Document, Mongo, Session
 
-_SWEEP_LIMIT = 1000
+_log = structlog.get_logger()
+_SWEEP_PAGE = 100
+_SWEEP_SECONDS = 0.5
 _RUNNING = ["pending", "processing"]
 INTERRUPTED = "ingest_interrupted"
-
-
-class UploadInterruptedError(Exception):
-    """The upload lost its right to load the request, since it paused for too long; nothing of it was accepted."""
 
 
 class AlreadyFinalError(Exception):
@@ -29,19 +31,6 @@ class AlreadyFinalError(Exception):
     def __init__(self, status: str) -> None:
         super().__init__(f"the request is already {status}")
         self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class NewRequest:
-    """An upload that was found valid; `total` counts its image URLs (at least 1), `trace` is its W3C traceparent."""
-
-    webhook_url: str | None
-    filename: str
-    bytes: int
-    sha256: str
-    total: int
-    trace: str
-    quality: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +60,12 @@ class Requests:
     """
 
     def __init__(self, mongo: Mongo, name: str, images: Images, progress: Progress, *, loader_seconds: float) -> None:
-        self._mongo = mongo
         self._collection: Collection = mongo.collection(name)
         self._images = images
         self._progress = progress
-        self._loader_seconds = loader_seconds
+        self._loader = Loader(mongo, self._collection, images, seconds=loader_seconds)
+        self._swept: Any = None
+        self._cleared: dict[str, int] = {}
 
     @property
     def collection(self) -> Collection:
@@ -94,70 +84,15 @@ class Requests:
     async def accept(self, new: NewRequest, batches: Iterable[Sequence[NewImage]], request_id: UUID) -> None:
         """Stores a request with its images, `batches` of at most 1,000 in position order; returns once all is durable.
 
-        A single batch goes in with the request, in one transaction. More go in one transaction each, under a token
-        that fences off a loader that paused for too long; watchers may start on the first of them.
-
         Raises:
-            UploadInterruptedError: the loader was fenced off.
+            UploadInterruptedError: the upload paused for too long.
         """
-        iterator = iter(batches)
-        first, second = next(iterator), next(iterator, None)
-        document = _document(new, str(request_id), await self._images.first_rank())
-        if second is None:
-            await self._accept_small(document, first)
-            return
-        token = secrets.token_hex(16)
-        await self._collection.update_one({"_id": document["_id"]}, self._opening(document, token), upsert=True)
-        inserted = 0
-        for batch in chain((first, second), iterator):
-            inserted = await self._load(document, token, batch, inserted)
-        result = await self._collection.update_one(
-            {"_id": document["_id"], "loader.token": token, "loaded": False},
-            {"$set": {"loaded": True}, "$unset": {"loader": ""}},
-        )
-        if not result.matched_count:
-            raise UploadInterruptedError(UploadInterruptedError.__doc__)
-        await self.close_if_done(document["_id"], new.total)
-
-    async def _accept_small(self, document: Document, images: Sequence[NewImage]) -> None:
-        async def work(session: Session) -> None:
-            await self._collection.update_one(
-                {"_id": document["_id"]}, self._opening(document, None), upsert=True, session=session
-            )
-            await self._images.insert(document["_id"], document["rank"], images, session)
-
-        await self._mongo.transaction(work)
-
-    def _opening(self, document: Document, token: str | None) -> list[Document]:
-        opening: Document = {"created_at": "$$NOW", "loaded": token is None}
-        if token is not None:
-            opening["loader"] = {"token": token, "until": self._loader_until()}
-        return [{"$replaceWith": {"$mergeObjects": [{"$literal": document}, opening]}}]
-
-    async def _load(self, document: Document, token: str, batch: Sequence[NewImage], inserted: int) -> int:
-        async def work(session: Session) -> None:
-            result = await self._collection.update_one(
-                {"_id": document["_id"], "loader.token": token, "loaded": False},
-                [
-                    {
-                        "$set": {
-                            "inserted": inserted + len(batch),
-                            "head_rank": document["rank"] + inserted,
-                            "loader.until": self._loader_until(),
-                        }
-                    }
-                ],
-                session=session,
-            )
-            if not result.matched_count:
-                raise UploadInterruptedError(UploadInterruptedError.__doc__)
-            await self._images.insert(document["_id"], document["rank"], batch, session)
-
-        await self._mongo.transaction(work)
-        return inserted + len(batch)
-
-    def _loader_until(self) -> Document:
-        return {"$add": ["$$NOW", round(self._loader_seconds * 1000)]}
+        await self._loader.load(new, batches, str(request_id))
+        try:
+            await self.close_if_done(str(request_id), new.total)
+        except PyMongoError as error:
+            # It is accepted all the same, and the sweep repeats the check.
+            _log.warning("request.closing_check_failed", request_id=str(request_id), error=repr(error)[:300])
 
     async def get(self, request_id: str) -> Request | None:
         """The request, or None when there is none of that id."""
@@ -201,59 +136,81 @@ class Requests:
             request = await self.get(request_id)
             if request is None:
                 return None
-            raise AlreadyFinalError(request.status if request.loaded else "still uploading")
-        await self._finish_cancelling(request_id, document["total"])
+            raise AlreadyFinalError(request.status if request.loaded or request.error else "still uploading")
+        await self._finish_cancelling(request_id, document["total"], deadline=math.inf)
         return await self.get(request_id)
-
-    async def _finish_cancelling(self, request_id: str, total: int) -> None:
-        await self._images.cancel(request_id, total)
-        counts = await self._progress.total(request_id)
-        counts += Counts(cancelled=total - counts.finished)
-        await self._collection.update_one(
-            {"_id": request_id, "closed": False, "status": "cancelled"}, _closing("cancelled", counts)
-        )
 
     async def sweep(self) -> list[tuple[str, str]]:
         """Brings on what its own service left behind, and gives the requests closed here with their status.
 
-        Closes what is done, finishes cancelling what was cancelled, and fails what an interrupted upload left.
+        Closes what is done, finishes cancelling what was cancelled, and fails what an interrupted upload left. Each
+        call looks at some open requests, the next call at those behind them, and spends about half a second on images
+        to be cancelled or removed; so it never keeps its caller from other work for long.
         """
+        deadline = time.monotonic() + _SWEEP_SECONDS
         closed = []
         for document in await self._open_requests():
-            request_id, total, status = document["_id"], document["total"], document["status"]
+            request_id, total = document["_id"], document["total"]
             if not document["loaded"]:
-                if document["expired"] and await self._interrupt(request_id):
+                if document["expired"] and await self._interrupt(request_id, total, deadline):
                     closed.append((request_id, "failed"))
-            elif status == "cancelled":
-                await self._finish_cancelling(request_id, total)
-                closed.append((request_id, status))
+            elif document["status"] == "cancelled":
+                if await self._finish_cancelling(request_id, total, deadline):
+                    closed.append((request_id, "cancelled"))
             elif final := await self.close_if_done(request_id, total):
                 closed.append((request_id, final))
         return closed
 
     async def _open_requests(self) -> list[Document]:
+        """The next page of open requests, oldest first; from the oldest again behind the last."""
         expired = {"$and": [{"$ne": ["$loaded", True]}, {"$lt": ["$loader.until", "$$NOW"]}]}
-        projection: Document = {"total": 1, "status": 1, "loaded": 1, "expired": expired}
-        return await self._collection.find(
-            {"closed": False}, projection, sort=[("created_at", 1)], limit=_SWEEP_LIMIT
+        projection: Document = {"total": 1, "status": 1, "loaded": 1, "created_at": 1, "expired": expired}
+        since = {"created_at": {"$gt": self._swept}} if self._swept else {}
+        page = await self._collection.find(
+            {"closed": False, **since}, projection, sort=[("created_at", 1)], limit=_SWEEP_PAGE
         ).to_list(None)
+        self._swept = page[-1]["created_at"] if len(page) == _SWEEP_PAGE else None
+        return page
 
-    async def _interrupt(self, request_id: str) -> bool:
-        failed = await self._collection.find_one_and_update(
+    async def _finish_cancelling(self, request_id: str, total: int, deadline: float) -> bool:
+        """Cancels images until `deadline` and closes the request behind the last; true when that closed it here."""
+        if not await self._clear(request_id, total, deadline, self._images.cancel):
+            return False
+        counts = await self._progress.total(request_id)
+        counts += Counts(cancelled=total - counts.finished)
+        result = await self._collection.update_one(
+            {"_id": request_id, "closed": False, "status": "cancelled"}, _closing("cancelled", counts)
+        )
+        return result.modified_count == 1
+
+    async def _interrupt(self, request_id: str, total: int, deadline: float) -> bool:
+        """Removes images until `deadline` and closes the request behind the last; true when that closed it here."""
+        failed = await self._collection.update_one(
             {"_id": request_id, "loaded": False, "$expr": {"$lt": ["$loader.until", "$$NOW"]}},
             {"$set": {"status": "failed", "error": INTERRUPTED, "loader.token": secrets.token_hex(16)}},
         )
-        if failed is None:
+        if not failed.matched_count or not await self._clear(request_id, total, deadline, self._images.remove):
             return False
-        await self._images.remove(request_id, failed["total"])
         await self._progress.remove(request_id)
-        await self._collection.update_one(
-            {"_id": request_id},
+        result = await self._collection.update_one(
+            {"_id": request_id, "closed": False},
             [
                 {"$set": {"closed": True, "completed_at": "$$NOW", "counts": {"$literal": Counts().document()}}},
                 {"$unset": "loader"},
             ],
         )
+        return result.modified_count == 1
+
+    async def _clear(
+        self, request_id: str, total: int, deadline: float, step: Callable[[str, int], Coroutine[Any, Any, int]]
+    ) -> bool:
+        """Takes `step` over the images from where the last call ended until `deadline`; true when all are done."""
+        position = self._cleared.pop(request_id, 0)
+        while position < total:
+            if time.monotonic() >= deadline:
+                self._cleared[request_id] = position
+                return False
+            position = await step(request_id, position)
         return True
 
     async def unannounced(self, limit: int) -> list[Request]:
@@ -267,24 +224,6 @@ class Requests:
             {"_id": request_id, "announced": False}, {"$set": {"announced": True}}, session=session
         )
         return result.modified_count == 1
-
-
-def _document(new: NewRequest, request_id: str, rank: float) -> Document:
-    return {
-        "_id": request_id,
-        "status": "pending",
-        "webhook_url": new.webhook_url,
-        "options": {"quality": new.quality},
-        "total": new.total,
-        "counts": None,
-        "closed": False,
-        "inserted": 0,
-        "rank": rank,
-        "head_rank": rank,
-        "completed_at": None,
-        "source": {"filename": new.filename, "bytes": new.bytes, "sha256": new.sha256},
-        "trace": new.trace,
-    }
 
 
 def _closing(status: str, counts: Counts) -> list[Document]:

@@ -1,6 +1,7 @@
 """Requests, images and counts on a real MongoDB."""
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -231,3 +232,48 @@ async def test_a_new_request_starts_beside_what_is_running(documents: Documents)
     next_claim = await claim_all(documents, 2)
     assert small in {image.request_id for image in next_claim}
     assert max(image.rank for image in running) <= min(image.rank for image in next_claim)
+
+
+async def test_an_accepted_upload_stays_accepted_when_the_closing_check_errs(documents: Documents) -> None:
+    """The client is not told to upload again what is stored; the sweep repeats the check."""
+    data = {"failCommands": ["find"], "namespace": f"{documents.mongo.database.name}.progress", "errorCode": 50}
+    fault = {"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data | {"appName": "darkroom"}}
+    await documents.mongo.client.admin.command(fault)
+    try:
+        request_id = await accept(documents, [new_images(2)])
+    finally:
+        await documents.mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+    request = await documents.requests.get(request_id)
+    assert request is not None
+    assert (request.status, request.loaded) == ("pending", True)
+
+
+async def test_sweeps_get_round_to_every_open_request(documents: Documents) -> None:
+    """Behind more open requests than one sweep looks at, a cancellation cut short is finished by a later one."""
+    await documents.requests.collection.insert_many(
+        [
+            {
+                "_id": f"old{n}",
+                "status": "processing",
+                "loaded": True,
+                "closed": False,
+                "total": 1,
+                "created_at": datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=n),
+            }
+            for n in range(250)
+        ]
+    )
+    request_id = await accept(documents, [new_images(2)])
+    await documents.requests.collection.update_one({"_id": request_id}, {"$set": {"status": "cancelled"}})
+    closed = [await documents.requests.sweep() for _ in range(4)]
+    assert [one for some in closed for one in some] == [(request_id, "cancelled")]
+
+
+async def test_an_interrupted_upload_cannot_be_cancelled_and_says_that_it_failed(documents: Documents) -> None:
+    """Its status is final."""
+    request_id = await accept(documents, [new_images(1)])
+    await documents.requests.collection.update_one(
+        {"_id": request_id}, {"$set": {"status": "failed", "error": "ingest_interrupted", "loaded": False}}
+    )
+    with pytest.raises(AlreadyFinalError, match="already failed"):
+        await documents.requests.cancel(request_id)

@@ -1,0 +1,122 @@
+"""Loads an upload: all of it or nothing, durable before it is accepted."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from libs.documents.images import Images, NewImage
+from libs.mongo import Collection, Document, Mongo, Session
+
+
+class UploadInterruptedError(Exception):
+    """The upload lost its right to load the request, since it paused for too long; nothing of it was accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """An upload that was found valid; `total` counts its image URLs (at least 1), `trace` is its W3C traceparent."""
+
+    webhook_url: str | None
+    filename: str
+    bytes: int
+    sha256: str
+    total: int
+    trace: str
+    quality: int = 50
+
+
+class Loader:
+    """Stores new requests with their images.
+
+    A single batch goes in with the request, in one transaction. More go in one transaction each, under a token that
+    fences off a loader that paused for longer than `seconds`; watchers may start on the first of them.
+    """
+
+    def __init__(self, mongo: Mongo, requests: Collection, images: Images, *, seconds: float) -> None:
+        self._mongo = mongo
+        self._requests = requests
+        self._images = images
+        self._seconds = seconds
+
+    async def load(self, new: NewRequest, batches: Iterable[Sequence[NewImage]], request_id: str) -> None:
+        """Returns once all is durable.
+
+        Raises:
+            UploadInterruptedError: the loader was fenced off.
+        """
+        iterator = iter(batches)
+        first, second = next(iterator), next(iterator, None)
+        document = _document(new, request_id, await self._images.first_rank())
+        if second is None:
+            await self._load_whole(document, first)
+            return
+        token = secrets.token_hex(16)
+        await self._requests.update_one({"_id": request_id}, self._opening(document, token), upsert=True)
+        inserted = 0
+        for batch in chain((first, second), iterator):
+            inserted = await self._load_batch(document, token, batch, inserted)
+        result = await self._requests.update_one(
+            {"_id": request_id, "loader.token": token, "loaded": False},
+            {"$set": {"loaded": True}, "$unset": {"loader": ""}},
+        )
+        if not result.matched_count:
+            raise UploadInterruptedError(UploadInterruptedError.__doc__)
+
+    async def _load_whole(self, document: Document, images: Sequence[NewImage]) -> None:
+        async def work(session: Session) -> None:
+            await self._requests.update_one(
+                {"_id": document["_id"]}, self._opening(document, None), upsert=True, session=session
+            )
+            await self._images.insert(document["_id"], document["rank"], images, session)
+
+        await self._mongo.transaction(work)
+
+    def _opening(self, document: Document, token: str | None) -> list[Document]:
+        opening: Document = {"created_at": "$$NOW", "loaded": token is None}
+        if token is not None:
+            opening["loader"] = {"token": token, "until": self._until()}
+        return [{"$replaceWith": {"$mergeObjects": [{"$literal": document}, opening]}}]
+
+    async def _load_batch(self, document: Document, token: str, batch: Sequence[NewImage], inserted: int) -> int:
+        async def work(session: Session) -> None:
+            result = await self._requests.update_one(
+                {"_id": document["_id"], "loader.token": token, "loaded": False},
+                [
+                    {
+                        "$set": {
+                            "inserted": inserted + len(batch),
+                            "head_rank": document["rank"] + inserted,
+                            "loader.until": self._until(),
+                        }
+                    }
+                ],
+                session=session,
+            )
+            if not result.matched_count:
+                raise UploadInterruptedError(UploadInterruptedError.__doc__)
+            await self._images.insert(document["_id"], document["rank"], batch, session)
+
+        await self._mongo.transaction(work)
+        return inserted + len(batch)
+
+    def _until(self) -> Document:
+        return {"$add": ["$$NOW", round(self._seconds * 1000)]}
+
+
+def _document(new: NewRequest, request_id: str, rank: float) -> Document:
+    return {
+        "_id": request_id,
+        "status": "pending",
+        "webhook_url": new.webhook_url,
+        "options": {"quality": new.quality},
+        "total": new.total,
+        "counts": None,
+        "closed": False,
+        "inserted": 0,
+        "rank": rank,
+        "head_rank": rank,
+        "completed_at": None,
+        "source": {"filename": new.filename, "bytes": new.bytes, "sha256": new.sha256},
+        "trace": new.trace,
+    }

@@ -1,0 +1,60 @@
+"""Connecting a service to its documents."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from libs.documents import Documents, connected
+from libs.mongo import Mongo
+from libs.runtime.errors import FatalError, StoppedError
+from libs.runtime.health import Health
+from libs.runtime.lifecycle import Stop
+from libs.runtime.settings import CommonSettings, load
+
+
+@asynccontextmanager
+async def connecting(mongo: Mongo, *, stop: Stop | None = None, **settings: object) -> AsyncIterator[Documents]:
+    """A service's connection to the database of the test."""
+    values = {"mongo_connection_string": mongo.uri, "database_name": mongo.database.name, **settings}
+    async with connected(load(CommonSettings, **values), "test", stop=stop or Stop(), health=Health()) as documents:
+        yield documents
+
+
+async def test_a_service_finds_its_collections_with_their_indexes(mongo: Mongo) -> None:
+    """The indexes are there as soon as the connection is."""
+    async with connecting(mongo, collection_name="jobs"):
+        indexes = await mongo.collection("jobs").index_information()
+    assert set(indexes) == {"_id_", "open", "unannounced"}
+
+
+async def test_an_index_that_is_in_the_way_is_named(mongo: Mongo) -> None:
+    """Waiting would not help, so the service ends with a sentence."""
+    await mongo.collection("images").create_index([("other", 1)], name="pending")
+    with pytest.raises(FatalError, match="index of the same name"):
+        async with connecting(mongo):
+            pass
+
+
+async def test_a_wrong_connection_string_is_named(mongo: Mongo) -> None:
+    """The sentence begins with the setting."""
+    with pytest.raises(FatalError, match="MONGO_CONNECTION_STRING"):
+        async with connecting(mongo, mongo_connection_string="mongo://nowhere"):
+            pass
+
+
+async def test_a_service_that_waits_for_its_database_can_be_stopped(mongo: Mongo) -> None:
+    """The stop ends the wait for a server that does not answer."""
+    stop = Stop()
+
+    async def connect() -> None:
+        uri = "mongodb://127.0.0.1:1/?replicaSet=rs0"
+        async with connecting(mongo, stop=stop, mongo_connection_string=uri, operation_seconds=0.5):
+            raise AssertionError("nothing listens there")
+
+    waiting = asyncio.create_task(connect())
+    stop.set()
+    with pytest.raises(StoppedError):
+        async with asyncio.timeout(30):
+            await waiting
