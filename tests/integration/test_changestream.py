@@ -181,7 +181,7 @@ async def test_a_stream_that_keeps_breaking_is_taken_up_with_pauses(mongo: Mongo
     data = {"failCommands": ["getMore"], "errorCode": 43, "appName": "darkroom"}
 
     async def several() -> bool:
-        return resumes._value.get() - before >= 4
+        return bool(resumes._value.get() - before >= 4)
 
     async with consuming(mongo, recorder):
         await recorder.woken_by("listen")
