@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
 
-from libs.leases import Fields, Leases
+from libs.leases import Fields, Leases, Shares
 from libs.mongo import Collection, Document, Mongo
 
 ResultT = TypeVar("ResultT")
@@ -24,8 +24,8 @@ class Holder(Leases):
         self.go_on = asyncio.Event()
         self.go_on.set()
 
-    async def _candidates(self, limit: int, start: float | None) -> list[Document]:
-        return await self._halt(await super()._candidates(limit, start))
+    async def _candidates(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
+        return await self._halt(await super()._candidates(limit, start, shares))
 
     async def _ids(self, wanted: Mapping[str, Any], order: str, limit: int) -> list[Any]:
         return await self._halt(await super()._ids(wanted, order, limit))

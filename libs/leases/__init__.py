@@ -1,5 +1,7 @@
 """Leases: work in a collection is claimed for a time, and only its holder can finish it."""
 
+from libs.leases.holdings import Held, Holdings, Settle
 from libs.leases.leases import Claim, Fields, Leases
+from libs.leases.shares import Shares
 
-__all__ = ["Claim", "Fields", "Leases"]
+__all__ = ["Claim", "Fields", "Held", "Holdings", "Leases", "Settle", "Shares"]

@@ -10,13 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from pymongo import IndexModel
 from pymongo.errors import PyMongoError
 
+from libs.leases.shares import Shares
 from libs.mongo import Collection, Document, Session
+from libs.runtime import metrics
 
+_log = structlog.get_logger()
 PENDING, DELAYED, PROCESSING = "pending", "delayed", "processing"
-_SUSPECT_AFTER_LOST_LEASES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,11 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Documents held under one token, in claim order; `alone` when the one in it is to run with nothing beside it."""
+    """Documents held under one token, in claim order.
+
+    `alone`: the one in it is to run with nothing beside it. Alone and empty: such a one is next; claim again when
+    nothing is held.
+    """
 
     token: str
     documents: Sequence[Document]
@@ -43,16 +50,20 @@ class Claim:
 class Leases:
     """Leases over one collection.
 
-    Its documents have `state` (pending, delayed, processing or one of the caller's final states), the two fields of
-    `fields` and `lost_leases`. Three partial indexes carry the work; see
-    `indexes`.
+    Its documents have `state` (pending, delayed, processing or one of the caller's final states), the fields of
+    `fields` and `lost_leases`. Three partial indexes carry the work; see `indexes`. One that has lost `suspect_after`
+    leases may be what kills its holders, so it is claimed alone (None: they never are).
     """
 
-    def __init__(self, collection: Collection, fields: Fields, *, seconds: float, holder: str) -> None:
+    def __init__(
+        self, collection: Collection, fields: Fields, *, seconds: float, holder: str, suspect_after: int | None = 2
+    ) -> None:
+        self.name = collection.name
         self._collection = collection
         self._fields = fields
         self._seconds = seconds
         self._holder = holder
+        self._suspect_after = suspect_after
 
     @property
     def renewal_seconds(self) -> float:
@@ -67,61 +78,79 @@ class Leases:
             for state, field in covered.items()
         ]
 
-    async def claim(self, limit: int, *, start: float | None = None) -> Claim:
+    async def claim(
+        self, limit: int, *, start: float | None = None, beside: int = 0, shares: Shares | None = None
+    ) -> Claim:
         """Claims up to `limit` pending documents in order, from `start` on; an empty claim when there is none.
 
-        Three round trips for any number: find, update those still pending, find what carries the token. A document
-        that has lost two leases may be what kills its holders, so it is claimed by itself.
+        `beside` is how many the caller holds already: only with none is a suspect claimed, by itself. When a suspect is
+        next, nothing else is claimed either, or it would wait for as long as there is other work. What has its share
+        of `shares` is passed over.
+
+        Three round trips for any number: find, update those still pending, find what carries the token.
         """
-        candidates = await self._candidates(limit, start)
+        candidates = await self._candidates(limit, start, shares)
         token = secrets.token_hex(16)
-        if not candidates:
-            return Claim(token, [])
-        alone = _is_suspect(candidates[0])
+        alone = bool(candidates) and self._is_suspect(candidates[0])
+        if not candidates or (alone and beside):
+            return Claim(token, [], alone)
         if alone:
             candidates = candidates[:1]
-        ids = [document["_id"] for document in candidates if alone or not _is_suspect(document)]
+        ids = [document["_id"] for document in candidates if alone or not self._is_suspect(document)]
         lease = {"token": token, "holder": self._holder, "until": self._until(), "alone": alone}
-        # Looked at again, since one of them may have lost a lease since it was found.
-        suspicion = {"$gte" if alone else "$lt": _SUSPECT_AFTER_LOST_LEASES}
+        wanted: Document = {"_id": {"$in": ids}, "state": PENDING}
+        if self._suspect_after is not None:
+            # Looked at again, since one of them may have lost a lease since it was found.
+            wanted["lost_leases"] = {"$gte" if alone else "$lt": self._suspect_after}
         try:
-            await self._collection.update_many(
-                {"_id": {"$in": ids}, "state": PENDING, "lost_leases": suspicion},
-                [{"$set": {"state": PROCESSING, "lease": lease}}],
-            )
+            await self._collection.update_many(wanted, [{"$set": {"state": PROCESSING, "lease": lease}}])
         except PyMongoError:
             # The driver does not retry update_many, and the server may have done it: what carries the token is ours.
-            held = await self.held(token, ids)
+            held = await self.held([token], ids)
             if not held:
                 raise
         else:
-            held = await self.held(token, ids)
+            held = await self.held([token], ids)
         return Claim(token, sorted(held, key=lambda document: document[self._fields.order]), alone)
 
-    async def _candidates(self, limit: int, start: float | None) -> list[Document]:
-        since = {} if start is None else {self._fields.order: {"$gte": start}}
-        return await self._collection.find(
-            {"state": PENDING, **since}, {"lost_leases": 1}, sort=[(self._fields.order, 1)], limit=limit
-        ).to_list(None)
-
-    async def held(self, token: str, ids: Iterable[Any], *, session: Session | None = None) -> list[Document]:
-        """Those of `ids` that are still held under `token`."""
-        wanted = {"_id": {"$in": list(ids)}, "lease.token": token}
-        return await self._collection.find(wanted, session=session).to_list(None)
-
-    async def renew(self, token: str, ids: Iterable[Any]) -> int:
-        """Extends the lease on `ids`, and says how many are still held."""
-        result = await self._collection.update_many(
-            {"_id": {"$in": list(ids)}, "lease.token": token}, [{"$set": {"lease.until": self._until()}}]
+    async def _candidates(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
+        wanted: Document = {"state": PENDING}
+        projection = {"lost_leases": 1}
+        if start is not None:
+            wanted[self._fields.order] = {"$gte": start}
+        if shares is not None:
+            wanted[shares.field] = {"$nin": shares.full}
+            projection[shares.field] = 1
+        found = await self._collection.find(wanted, projection, sort=[(self._fields.order, 1)], limit=limit).to_list(
+            None
         )
+        return shares.admit(found) if shares is not None else found
+
+    def _is_suspect(self, document: Document) -> bool:
+        return self._suspect_after is not None and document["lost_leases"] >= self._suspect_after
+
+    async def held(
+        self, tokens: Iterable[str], ids: Iterable[Any], *, session: Session | None = None
+    ) -> list[Document]:
+        """Those of `ids` that are still held under one of `tokens`."""
+        return await self._collection.find(_held(tokens, ids), session=session).to_list(None)
+
+    async def renew(self, tokens: Iterable[str], ids: Iterable[Any]) -> int:
+        """Extends the leases on `ids`, in one call for any number of claims, and says how many are still held."""
+        result = await self._collection.update_many(_held(tokens, ids), [{"$set": {"lease.until": self._until()}}])
         return result.matched_count
 
-    async def release(self, token: str, ids: Iterable[Any]) -> int:
+    async def release(self, tokens: Iterable[str], ids: Iterable[Any]) -> int:
         """Gives `ids` back unfinished, at no charge, and says how many were still held."""
         result = await self._collection.update_many(
-            {"_id": {"$in": list(ids)}, "lease.token": token}, {"$set": {"state": PENDING}, "$unset": {"lease": ""}}
+            _held(tokens, ids), {"$set": {"state": PENDING}, "$unset": {"lease": ""}}
         )
         return result.modified_count
+
+    async def discard(self, token: str, document_id: Any) -> bool:
+        """Removes a held document that belongs to nothing any more. False: it was no longer held."""
+        result = await self._collection.delete_one({"_id": document_id, "lease.token": token})
+        return result.deleted_count == 1
 
     async def delay(self, token: str, document_id: Any, seconds: float, values: Mapping[str, Any]) -> bool:
         """Puts a held document off for `seconds` and sets `values` on it. False: it was no longer held."""
@@ -139,6 +168,14 @@ class Leases:
             ],
         )
         return result.matched_count == 1
+
+    async def tend(self) -> int:
+        """Takes back what was lost and promotes what is due, and says how many became pending by it."""
+        reaped = await self.reap()
+        if reaped:
+            metrics.LEASES_EXPIRED.labels(self.name).inc(reaped)
+            _log.warning("lease.expired", collection=self.name, expired=reaped)
+        return reaped + await self.promote()
 
     async def promote(self, limit: int = 1000) -> int:
         """Makes up to `limit` delayed documents that are due pending again, and says how many."""
@@ -198,5 +235,5 @@ class Leases:
         return {"$add": ["$$NOW", round(self._seconds * 1000)]}
 
 
-def _is_suspect(document: Document) -> bool:
-    return bool(document["lost_leases"] >= _SUSPECT_AFTER_LOST_LEASES)
+def _held(tokens: Iterable[str], ids: Iterable[Any]) -> Document:
+    return {"_id": {"$in": list(ids)}, "lease.token": {"$in": list(tokens)}}

@@ -28,6 +28,15 @@ STREAM_LAG_SECONDS = Gauge(
     ["consumer"],
 )
 
+# --- leases -----------------------------------------------------------------------------------------------------------
+IN_FLIGHT = Gauge("darkroom_in_flight", "Pieces of work that this replica holds now.", ["consumer"])
+LEASES_EXPIRED = Counter(
+    "darkroom_leases_expired_total", "Leases that ended without a renewal and were taken back.", ["collection"]
+)
+LEASES_RELEASED = Counter(
+    "darkroom_leases_released_total", "Work given back unfinished because the replica stopped.", ["collection"]
+)
+
 # --- watcher ---------------------------------------------------------------------------------------------------------
 IMAGES_CLAIMED = Counter("darkroom_images_claimed_total", "Images claimed by this watcher.")
 IMAGES_FINISHED = Counter(
@@ -36,15 +45,10 @@ IMAGES_FINISHED = Counter(
     ["state", "code"],
 )
 IMAGES_RETRIED = Counter("darkroom_images_retried_total", "Images put off to be tried again, by reason code.", ["code"])
-IMAGES_RELEASED = Counter("darkroom_images_released_total", "Images given back unfinished because the watcher stopped.")
 IMAGES_FENCED = Counter(
     "darkroom_images_fenced_total",
     "Results thrown away because the lease had passed to another or the image was cancelled.",
 )
-LEASES_EXPIRED = Counter(
-    "darkroom_leases_expired_total", "Leases that ended without a renewal and were taken back.", ["collection"]
-)
-IN_FLIGHT = Gauge("darkroom_in_flight", "Pieces of work that this replica holds now.", ["consumer"])
 BYTES_IN = Counter("darkroom_image_bytes_in_total", "Bytes of source images downloaded.")
 BYTES_OUT = Counter("darkroom_image_bytes_out_total", "Bytes of compressed images stored.")
 STAGE_SECONDS = Histogram(
@@ -75,13 +79,6 @@ WEBHOOK_AGE_SECONDS = Histogram(
     "darkroom_webhook_age_seconds",
     "Time from the end of a request to its delivered webhook, retries included.",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 300, 1800, 7200, 43200, 259200),
-)
-DELIVERIES_PUT_OFF = Counter(
-    "darkroom_deliveries_put_off_total",
-    "Deliveries claimed and put off at no charge, since their endpoint had its share of the slots.",
-)
-DELIVERIES_RELEASED = Counter(
-    "darkroom_deliveries_released_total", "Deliveries given back unfinished because the notifier stopped."
 )
 
 # --- ingest ----------------------------------------------------------------------------------------------------------

@@ -1,15 +1,17 @@
 """Builds the notifier from its parts and runs it."""
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import cache
 from typing import Any
 
 from libs.changestream import ChangeStream, Consumer
-from libs.documents import Documents, connected
+from libs.documents import Delivery, connected
 from libs.egress import EgressPolicy, GuardedSession
+from libs.leases import Holdings
+from libs.runtime import metrics
 from libs.runtime.health import Health, serve_health
-from libs.runtime.lifecycle import Process, Stop
+from libs.runtime.lifecycle import Process
 from services.notifier.announcer import Announcer
 from services.notifier.courier import Courier
 from services.notifier.rounds import Rounds
@@ -42,51 +44,46 @@ async def serve(settings: NotifierSettings, process: Process, *, poster: Poster 
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(serve_health(health, settings.host, settings.notifier_port))
         documents = await stack.enter_async_context(connected(settings, "notifier", stop=process.stop, health=health))
+        deliveries = documents.deliveries
         session = await stack.enter_async_context(_session(settings))
-        sender = Sender(poster or session, settings.signing_key, total_seconds=settings.webhook_seconds)
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        stopping = tasks.create_task(_stopped_at(process.stop, health), name="stopping")
-        courier = Courier(
-            documents.deliveries,
-            sender,
-            in_flight=settings.webhook_in_flight,
-            schedule=settings.webhook_schedule,
-            tasks=tasks,
-            stop=process.stop,
-        )
-        renewals = tasks.create_task(courier.run_renewals(), name="renewals")
-        rounds = Rounds(
-            documents.deliveries,
-            Announcer(documents, base_url=settings.base_url(), stop=process.stop),
-            courier,
-            sweep_seconds=settings.sweep_seconds,
+        announce = cache(lambda: process.announce(settings.local_url(port)))
+        holdings: Holdings[Delivery] = Holdings(
+            deliveries.leases,
+            settings.webhook_in_flight,
             stop=process.stop,
             health=health,
-            on_listening=lambda: process.announce(settings.local_url(port)),
+            shutdown_seconds=settings.shutdown_seconds,
+            on_change=metrics.IN_FLIGHT.labels("notifier").set,
         )
-        await _consumer(settings, documents, process.stop, health).run(rounds.drain)
-        await courier.finish(await stopping + settings.shutdown_seconds)
-        renewals.cancel()
+        await stack.enter_async_context(holdings.running())
+        courier = Courier(
+            deliveries,
+            Sender(poster or session, settings.signing_key, total_seconds=settings.webhook_seconds),
+            holdings,
+            each=max(1, settings.webhook_in_flight // 4),
+            schedule=settings.webhook_schedule,
+            stop=process.stop,
+        )
+        await stack.enter_async_context(courier.running())
+        consumer = Consumer(
+            "notifier",
+            lambda: ChangeStream(documents.mongo, documents.requests.collection, _PIPELINE),
+            sweep_seconds=settings.sweep_seconds,
+            next_due_seconds=deliveries.leases.next_due_seconds,
+            stop=process.stop,
+            health=health,
+            on_listening=announce,
+        )
 
+        def progressed() -> None:
+            consumer.progressed()
+            announce()  # with much to do it may not listen for long
 
-def _consumer(settings: NotifierSettings, documents: Documents, stop: Stop, health: Health) -> Consumer:
-    return Consumer(
-        "notifier",
-        lambda: ChangeStream(documents.mongo, documents.requests.collection, _PIPELINE),
-        sweep_seconds=settings.sweep_seconds,
-        next_due_seconds=documents.deliveries.leases.next_due_seconds,
-        stop=stop,
-        health=health,
-    )
+        announcer = Announcer(documents, base_url=settings.base_url(), stop=process.stop)
+        rounds = Rounds(deliveries, announcer, courier, stop=process.stop, progressed=progressed)
+        await consumer.run(rounds.drain)
 
 
 def _session(settings: NotifierSettings) -> GuardedSession:
     # The courier shares its slots out among the endpoints; nothing waits for its turn in the session.
     return GuardedSession(EgressPolicy(settings.egress_allow), host_in_flight=settings.webhook_in_flight)
-
-
-async def _stopped_at(stop: Stop, health: Health) -> float:
-    """Says not ready as soon as the stop is asked for, and gives the event loop's time of it."""
-    await stop.wait()
-    health.set_unready("stopping")
-    return asyncio.get_running_loop().time()

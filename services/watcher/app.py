@@ -2,23 +2,25 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import cache
 from typing import Any
 
-import structlog
-
 from libs.changestream import ChangeStream, Consumer
-from libs.documents import Documents, connected
+from libs.documents import HeldImage, connected
 from libs.egress import EgressPolicy, GuardedSession
 from libs.imaging import CodecPool
+from libs.leases import Holdings
+from libs.runtime import metrics
 from libs.runtime.errors import FatalError
 from libs.runtime.health import Health, serve_health
 from libs.runtime.lifecycle import Process
 from libs.storage import StorageError, open_storage
+from services.watcher.attempts import Attempts
+from services.watcher.completion import Completion
 from services.watcher.crew import Crew
 from services.watcher.pipeline import Codec, Downloader, Pipeline, Store
 from services.watcher.settings import WatcherSettings
 
-_log = structlog.get_logger()
 _DEAD_AFTER_SECONDS = 120.0
 
 # A request that was inserted whole, or one that has got another batch of images; `rank` is where its new images begin.
@@ -62,21 +64,41 @@ async def serve(
             download_seconds=settings.download_seconds,
             max_pixels=settings.max_pixels,
         )
-        health.set_ready()
-        process.announce(settings.local_url(port))
-        crew = Crew(settings, documents, pipeline, stop=process.stop, health=health)
-        await crew.run(_consumer(settings, documents, process, health))
+        announce = cache(lambda: process.announce(settings.local_url(port)))
+        completion = Completion(documents)
+        await stack.enter_async_context(completion.running())
+        holdings: Holdings[HeldImage] = Holdings(
+            documents.images.leases,
+            settings.in_flight,
+            stop=process.stop,
+            health=health,
+            shutdown_seconds=settings.shutdown_seconds,
+            on_change=metrics.IN_FLIGHT.labels("watcher").set,
+        )
+        await stack.enter_async_context(holdings.running())
+        consumer = Consumer(
+            "watcher",
+            lambda: ChangeStream(documents.mongo, documents.requests.collection, _PIPELINE),
+            sweep_seconds=settings.sweep_seconds,
+            next_due_seconds=documents.images.leases.next_due_seconds,
+            stop=process.stop,
+            health=health,
+            on_listening=announce,
+        )
 
+        def progressed() -> None:
+            consumer.progressed()
+            announce()  # with much to do it may not listen for hours
 
-def _consumer(settings: WatcherSettings, documents: Documents, process: Process, health: Health) -> Consumer:
-    return Consumer(
-        "watcher",
-        lambda: ChangeStream(documents.mongo, documents.requests.collection, _PIPELINE),
-        sweep_seconds=settings.sweep_seconds,
-        next_due_seconds=documents.images.leases.next_due_seconds,
-        stop=process.stop,
-        health=health,
-    )
+        crew = Crew(
+            documents,
+            Attempts(settings, documents, pipeline, completion),
+            holdings,
+            sweep_seconds=settings.sweep_seconds,
+            stop=process.stop,
+            progressed=progressed,
+        )
+        await consumer.run(crew.drain)
 
 
 def _session(settings: WatcherSettings) -> GuardedSession:

@@ -2,12 +2,14 @@
 
 import random
 import time
+from dataclasses import dataclass
 
 import structlog
 
 from libs.documents import Documents, Failed, HeldImage, ImageFailure, Outcome
 from libs.egress import EgressError
 from libs.imaging import ImageError
+from libs.leases import Settle
 from libs.mongo import patiently
 from libs.runtime import metrics
 from libs.runtime.trace import trace_id
@@ -31,6 +33,12 @@ class UnexpectedError(Exception):
         self.detail = "an unexpected error; see the watcher's log"
 
 
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    error: ImageFailure
+    seconds: float
+
+
 class Attempts:
     """Works on images that are held."""
 
@@ -43,30 +51,45 @@ class Attempts:
         self._completion = completion
         self._briefs = Briefs(documents.requests)
 
-    async def work(self, image: HeldImage) -> None:
-        """Tries the image once and records what came of it. Cancelled: nothing is recorded."""
+    async def work(self, image: HeldImage, settle: Settle) -> None:
+        """Tries the image once and writes down what came of it, after `settle`. Cancelled before: nothing is."""
         with structlog.contextvars.bound_contextvars(request_id=image.request_id, position=image.position):
             brief = await self._briefs.of(image.request_id)
             if brief is None:
-                _log.warning("image.orphaned")
+                await self._discard(image)
                 return
             structlog.contextvars.bind_contextvars(trace_id=trace_id(brief.trace))
             outcome = await self._outcome(image, brief.quality)
-            if outcome is not None and not await self._completion.finish(image, outcome, brief.total):
+            settle()
+            if isinstance(outcome, _Retry):
+                await self._put_off(image, outcome)
+            elif not await self._completion.finish(image, outcome, brief.total):
                 _log.info("image.fenced")
 
-    async def _outcome(self, image: HeldImage, quality: int) -> Outcome | None:
-        """The final outcome, or None when the image was put off to be tried again."""
+    async def _discard(self, image: HeldImage) -> None:
+        """Removes an image without its request: nobody can ask for it, and it is counted nowhere."""
+        _log.warning("image.orphaned")
+        async for attempt in patiently():
+            with attempt:
+                await self._documents.images.leases.discard(image.token, image.document_id)
+
+    async def _put_off(self, image: HeldImage, retry: _Retry) -> None:
+        async for attempt in patiently():
+            with attempt:
+                if not await self._documents.images.retry(image, retry.error, retry.seconds):
+                    metrics.IMAGES_FENCED.inc()
+
+    async def _outcome(self, image: HeldImage, quality: int) -> Outcome | _Retry:
         if image.attempts >= self._settings.max_attempts:
             return Failed(ImageFailure("worker_crashed", "every watcher that worked on it alone was lost"))
         started = time.monotonic()
         try:
             output = await self._pipeline.process(image.url, quality)
         except (EgressError, ImageError, StorageError) as problem:
-            return await self._failure(image, problem)
+            return self._failure(image, problem)
         except Exception as error:  # noqa: BLE001 (one image must not stop the service; it is logged and recorded)
             _log.exception("image.unexpected_error")
-            return await self._failure(image, UnexpectedError(error))
+            return self._failure(image, UnexpectedError(error))
         _log.info(
             "image.compressed",
             bytes_in=output.source_bytes,
@@ -76,9 +99,9 @@ class Attempts:
         )
         return output
 
-    async def _failure(
+    def _failure(
         self, image: HeldImage, problem: EgressError | ImageError | StorageError | UnexpectedError
-    ) -> Outcome | None:
+    ) -> Failed | _Retry:
         error = ImageFailure(problem.code, problem.detail)
         made = image.attempts + 1
         if not problem.retryable or made >= self._settings.max_attempts:
@@ -88,11 +111,7 @@ class Attempts:
         seconds = self._pause_seconds(image.attempts, asked or 0.0)
         metrics.IMAGES_RETRIED.labels(error.code).inc()
         _log.info("image.retry", code=error.code, detail=error.detail, attempts=made, seconds=round(seconds, 1))
-        async for attempt in patiently():
-            with attempt:
-                if not await self._documents.images.retry(image, error, seconds):
-                    metrics.IMAGES_FENCED.inc()
-        return None
+        return _Retry(error, seconds)
 
     def _pause_seconds(self, attempts: int, asked_seconds: float) -> float:
         """Exponential, its upper half jittered; at least what the server asked for; capped."""

@@ -1,6 +1,8 @@
 """Writes outcomes in batches: while one transaction runs, the next batch gathers."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -37,8 +39,15 @@ class Completion:
         self._queue.put_nowait(entry)
         return await entry.written
 
-    async def run(self) -> None:
-        """Writes batch after batch until cancelled; waits out a MongoDB that does not answer."""
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Writes while the context lasts; waits out a MongoDB that does not answer."""
+        async with asyncio.TaskGroup() as tasks:
+            writing = tasks.create_task(self._write(), name="completion")
+            yield
+            writing.cancel()
+
+    async def _write(self) -> None:
         while True:
             batch = [await self._queue.get()]
             while len(batch) < _BATCH and not self._queue.empty():

@@ -65,19 +65,21 @@ class LeaseMachine(RuleBasedStateMachine):
 
     # What holders do.
 
-    @rule(target=claims, name=HOLDERS, limit=LIMITS, start=st.none() | st.integers(0, 7))
-    def claim(self, name: str, limit: int, start: int | None) -> Any:
-        """Claims the first there are from `start` on; a suspect comes alone."""
+    @rule(
+        target=claims, name=HOLDERS, limit=LIMITS, start=st.none() | st.integers(0, 7), beside=st.sampled_from([0, 2])
+    )
+    def claim(self, name: str, limit: int, start: int | None, beside: int) -> Any:
+        """Claims the first there are from `start` on; a suspect comes alone, and not `beside` others."""
         if name in self.halfway:
             return multiple()
-        adopt = self.will_claim(name, limit, start)
-        return adopt(self.run(self.holders[name].claim(limit, start=start)))
+        adopt = self.will_claim(name, limit, start, beside)
+        return adopt(self.run(self.holders[name].claim(limit, start=start, beside=beside)))
 
     @rule(claim=claims, data=st.data())
     def renew(self, claim: Held, data: st.DataObject) -> None:
         """Only what is still held gets a later end."""
         held = self.still_held(claim, ids := some_of(claim, data))
-        assert self.run(self.holders[claim.holder].renew(claim.token, ids)) == len(held)
+        assert self.run(self.holders[claim.holder].renew([claim.token], ids)) == len(held)
         for document in held:
             document.expired = False
 
@@ -85,7 +87,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def release(self, claim: Held, data: st.DataObject) -> None:
         """Only what is still held is given back, at no charge."""
         held = self.still_held(claim, ids := some_of(claim, data))
-        assert self.run(self.holders[claim.holder].release(claim.token, ids)) == len(held)
+        assert self.run(self.holders[claim.holder].release([claim.token], ids)) == len(held)
         for document in held:
             document.leave("pending")
 
@@ -113,7 +115,7 @@ class LeaseMachine(RuleBasedStateMachine):
         """Completes in a transaction what is still held, and says how many that was."""
 
         async def work(session: Session) -> int:
-            held = await self.holders[claim.holder].held(claim.token, ids, session=session)
+            held = await self.holders[claim.holder].held([claim.token], ids, session=session)
             await self.collection.update_many(
                 {"_id": {"$in": [document["_id"] for document in held]}},
                 {"$set": {"state": "completed"}, "$unset": {"lease": ""}},
@@ -180,7 +182,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def begin_to_claim(self, name: str, limit: int) -> None:
         """A holder has found candidates, and is slow to take them."""
         if name not in self.halfway:
-            self.begin_to(name, self.holders[name].claim(limit), self.will_claim(name, limit, None))
+            self.begin_to(name, self.holders[name].claim(limit), self.will_claim(name, limit, None, 0))
 
     @precondition(lambda self: self.expired())
     @rule(name=HOLDERS)
@@ -236,11 +238,11 @@ class LeaseMachine(RuleBasedStateMachine):
         for document in documents:
             document.expired = True
 
-    def will_claim(self, name: str, limit: int, start: int | None) -> Callable[[Claim], Any]:
+    def will_claim(self, name: str, limit: int, start: int | None, beside: int) -> Callable[[Claim], Any]:
         """What a claim does that finds its candidates now."""
         found = [one for one in self.in_state("pending") if start is None or one.rank >= start][:limit]
         alone = bool(found) and found[0].suspect
-        wanted = found[:1] if alone else [one for one in found if not one.suspect]
+        wanted = found[: 0 if beside else 1] if alone else [one for one in found if not one.suspect]
 
         def adopt(claim: Claim) -> Any:
             taken = [one for one in wanted if one.state == "pending" and one.suspect is alone]
@@ -295,7 +297,7 @@ class LeaseMachine(RuleBasedStateMachine):
         holders = [
             (document["_id"], claim.holder)
             for claim in self.claimed
-            for document in self.run(self.holders[claim.holder].held(claim.token, claim.ids))
+            for document in self.run(self.holders[claim.holder].held([claim.token], claim.ids))
         ]
         assert sorted(holders) == [(one.rank, one.holder) for one in self.in_state("processing")]
 
@@ -312,7 +314,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.promote("two")
         left = {one.rank for one in self.model.values() if one.state != "completed"}
         while self.in_state("pending"):
-            self.claim("three", 4, None)
+            self.claim("three", 4, None, 0)
         self.at_most_one_may_write()
         assert {one.rank for one in self.in_state("processing")} == left
         self.the_collection_is_as_the_model()

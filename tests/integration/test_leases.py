@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pymongo.errors import PyMongoError
 
-from libs.leases import Fields, Leases
+from libs.leases import Fields, Leases, Shares
 from libs.mongo import Document, Mongo
 
 
@@ -18,8 +18,8 @@ class Slow(Leases):
         super().__init__(mongo.collection("work"), Fields("rank", "ready_at"), seconds=15.0, holder="slow")
         self._meanwhile = meanwhile
 
-    async def _candidates(self, limit: int, start: float | None) -> list[Document]:
-        found = await super()._candidates(limit, start)
+    async def _candidates(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
+        found = await super()._candidates(limit, start, shares)
         await self._meanwhile()
         return found
 
@@ -83,10 +83,10 @@ async def test_an_expired_lease_is_taken_back_and_fences_its_holder(mongo: Mongo
     assert await sleeper.reap() == 1
     other = await leases(mongo, holder="two").claim(1)
     assert [document["lost_leases"] for document in other.documents] == [1]
-    assert await sleeper.renew(slept.token, [1]) == 0
-    assert await sleeper.release(slept.token, [1]) == 0
+    assert await sleeper.renew([slept.token], [1]) == 0
+    assert await sleeper.release([slept.token], [1]) == 0
     assert await sleeper.delay(slept.token, 1, 1, {}) is False
-    assert await sleeper.renew(other.token, [1]) == 1
+    assert await sleeper.renew([other.token], [1]) == 1
 
 
 async def test_renewal_moves_the_end(mongo: Mongo) -> None:
@@ -95,7 +95,7 @@ async def test_renewal_moves_the_end(mongo: Mongo) -> None:
     holder = leases(mongo)
     claim = await holder.claim(1)
     await expire(mongo)
-    assert await holder.renew(claim.token, [1]) == 1
+    assert await holder.renew([claim.token], [1]) == 1
     assert await holder.reap() == 0
 
 
@@ -114,6 +114,65 @@ async def test_what_lost_two_leases_is_claimed_alone_and_only_then_charged(mongo
     assert await holder.reap() == 3
     found = {document["_id"]: document async for document in mongo.collection("work").find()}
     assert {key: value["attempts"] for key, value in found.items()} == {1: 1, 2: 0, 3: 0}
+
+
+async def test_a_suspect_waits_until_nothing_is_held(mongo: Mongo) -> None:
+    """Beside other work neither it nor what is behind it is claimed, so its turn comes and nobody else is charged."""
+    await add(mongo, 1, lost_leases=2)
+    await add(mongo, 2)
+    holder = leases(mongo)
+    beside = await holder.claim(2, beside=1)
+    assert (beside.alone, beside.documents) == (True, [])
+    assert await mongo.collection("work").count_documents({"state": "pending"}) == 2
+    idle = await holder.claim(2)
+    assert (idle.alone, [document["_id"] for document in idle.documents]) == (True, [1])
+
+
+async def test_without_suspicion_lost_leases_change_nothing(mongo: Mongo) -> None:
+    """Where a document cannot be what ended its holder, it is claimed like the others and never charged."""
+    await add(mongo, 1, 2, lost_leases=7)
+    fields = Fields("rank", "ready_at")
+    holder = Leases(mongo.collection("work"), fields, seconds=15.0, holder="one", suspect_after=None)
+    claim = await holder.claim(9, beside=3)
+    assert (claim.alone, len(claim.documents)) == (False, 2)
+    await expire(mongo)
+    assert await holder.tend() == 2
+    assert await mongo.collection("work").count_documents({"attempts": 0, "lost_leases": 8}) == 2
+
+
+async def test_shares_bound_what_is_held_of_one_kind(mongo: Mongo) -> None:
+    """What is held counts, what is full is passed over, and the others get the slots."""
+    await add(mongo, *range(8))
+    await mongo.collection("work").update_many({"_id": {"$lt": 5}}, {"$set": {"kind": "slow"}})
+    await mongo.collection("work").update_many({"_id": {"$gte": 5}}, {"$set": {"kind": "quick"}})
+    holder = leases(mongo)
+    first = await holder.claim(4, shares=Shares("kind", 3, {"slow": 1}))
+    assert [document["_id"] for document in first.documents] == [0, 1]
+    second = await holder.claim(2, shares=Shares("kind", 3, {"slow": 3}))
+    assert [document["_id"] for document in second.documents] == [5, 6]
+
+
+async def test_tending_takes_back_and_promotes(mongo: Mongo) -> None:
+    """Both count, and what is still held or not yet due is left."""
+    await add(mongo, 1, 2, 3, 4)
+    holder = leases(mongo)
+    await holder.claim(1)
+    await expire(mongo)
+    claim = await holder.claim(9)
+    await holder.delay(claim.token, 2, 0, {})
+    await holder.delay(claim.token, 3, 3600, {})
+    assert await holder.tend() == 2
+    found = {document["_id"]: document["state"] async for document in mongo.collection("work").find()}
+    assert found == {1: "pending", 2: "pending", 3: "delayed", 4: "processing"}
+
+
+async def test_only_its_holder_discards_a_document(mongo: Mongo) -> None:
+    """With the token it is gone; with another it stays."""
+    await add(mongo, 1)
+    claim = await leases(mongo).claim(1)
+    assert await leases(mongo).discard("another", 1) is False
+    assert await leases(mongo).discard(claim.token, 1) is True
+    assert await mongo.collection("work").count_documents({}) == 0
 
 
 async def test_a_delayed_document_waits_until_it_is_due(mongo: Mongo) -> None:

@@ -50,7 +50,7 @@ async def test_a_delivery_whose_notifier_died_is_made_by_another(
         request_id = await close_request(documents, receiver.url)
         [request] = await documents.requests.unannounced(10)
         await documents.deliveries.announce(request_id, [event_of(request, receiver.url, base_url="")])
-        _, [claimed] = await dead.deliveries.claim(10)
+        [claimed] = await dead.deliveries.claim(10)
         async with notifying(notifier_settings(documents, mongo_uri)):
             delivery = await delivery_in(documents, request_id, "delivered")
     assert [received.webhook_id for received in receiver.received] == [claimed.webhook_id]

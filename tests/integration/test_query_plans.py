@@ -110,14 +110,16 @@ async def put_off_and_lose_images(documents: Documents, outside: Mongo) -> None:
     await documents.requests.accept(new_request(8), [new_images(0, 8)], uuid4())
     claim, held = await documents.images.claim(7)
     leases, ids = documents.images.leases, [image.document_id for image in held]
-    assert await leases.renew(claim.token, ids) == len(ids)
+    assert await leases.renew([claim.token], ids) == len(ids)
     assert await documents.images.retry(held[0], FAILURE, 0)
     assert await leases.next_due_seconds() == 0
     assert await leases.promote() == 1
-    assert await leases.release(claim.token, [ids[1]]) == 1
+    assert await leases.release([claim.token], [ids[1]]) == 1
     past = [{"$set": {"lease.until": {"$subtract": ["$$NOW", 1]}}}]
     await outside.collection("images").update_many({"lease.token": claim.token}, past)
     assert await leases.reap() == len(ids) - 2
+    orphan, [_] = await documents.images.claim(1)
+    assert await leases.discard(orphan.token, orphan.documents[0]["_id"])
 
 
 async def interrupt_an_upload(documents: Documents, outside: Mongo) -> None:
@@ -141,7 +143,7 @@ async def deliver(documents: Documents) -> None:
     for number, closed in enumerate(await documents.requests.unannounced(10)):
         new = [NewDelivery(closed.id, "request.completed", f"http://h/{n}", "{}", TRACE, number) for n in range(4)]
         assert await documents.deliveries.announce(closed.id, new)
-    _, held = await documents.deliveries.claim(4)
+    held = await documents.deliveries.claim(4, each=4)
     attempt = Attempt(datetime.now(UTC), 0.1, 500, "http_500", "", "127.0.0.1")
     assert await documents.deliveries.delivered(held[0], attempt)
     assert await documents.deliveries.failed(held[1], attempt)
