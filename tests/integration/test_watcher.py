@@ -7,14 +7,16 @@ from uuid import uuid4
 
 import aiohttp
 
-from libs.documents import Documents, NewImage, NewRequest, Request, Row
+from libs.documents import Documents, ImageFailure, NewImage, NewRequest, Output, Request, Row
 from libs.mongo import Mongo
 from libs.storage import open_storage
 from tests.processes import environment, started
 from tests.sources import photograph, served
 from tests.waiting import until
+from tests.watchers import Downloads, draining
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+OUTPUT = Output(name="a" * 64 + ".jpg", bytes=40, source_bytes=100, width=4, height=3, format="jpeg")
 
 
 async def submit(documents: Documents, urls: list[str]) -> str:
@@ -110,7 +112,10 @@ async def test_a_source_that_fails_for_a_while_is_tried_again(
 async def test_a_stopped_watcher_gives_back_what_it_cannot_finish(
     mongo: Mongo, mongo_uri: str, documents: Documents, tmp_path: Path
 ) -> None:
-    """SIGTERM while a download hangs: exit 0 in time, the image pending again and charged nothing."""
+    """SIGTERM while a download hangs: exit 0 in time, the image pending again and charged nothing.
+
+    All its slots are taken from the start, so it says that it is ready before it ever listens.
+    """
     reached = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -119,14 +124,103 @@ async def test_a_stopped_watcher_gives_back_what_it_cannot_finish(
         await reader.read()
         writer.close()
 
-    env = env_of(mongo, mongo_uri, tmp_path, DARKROOM_SHUTDOWN_SECONDS="0.2")
+    env = env_of(mongo, mongo_uri, tmp_path, DARKROOM_SHUTDOWN_SECONDS="0.2", DARKROOM_IN_FLIGHT="1")
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
+        await submit(documents, [f"http://127.0.0.1:{port}/a.jpg"])
         async with started("watcher", env, tmp_path) as watcher:
-            await submit(documents, [f"http://127.0.0.1:{port}/a.jpg"])
             async with asyncio.timeout(30):
                 await reached.wait()
             assert await watcher.stop(signal.SIGTERM) == 0
     _, [image] = await documents.images.claim(10)
     assert (image.attempts, image.lost_leases) == (0, 0)
+
+
+class Turns:
+    """Counts how often a drain has said that it gets on."""
+
+    def __init__(self) -> None:
+        self._taken: asyncio.Queue[None] = asyncio.Queue()
+
+    def __call__(self) -> None:
+        """It gets on."""
+        self._taken.put_nowait(None)
+
+    async def more(self, count: int) -> None:
+        """Returns when it has said so `count` times from now on."""
+        while not self._taken.empty():
+            self._taken.get_nowait()
+        async with asyncio.timeout(60):
+            for _ in range(count):
+                await self._taken.get()
+
+
+async def states(documents: Documents) -> dict[str, str]:
+    """The state of every image, by its URL."""
+    return {document["url"]: document["state"] async for document in documents.mongo.collection("images").find()}
+
+
+async def test_a_watcher_with_every_slot_taken_still_sweeps(documents: Documents, tmp_path: Path) -> None:
+    """It takes back lost leases, promotes what is due, closes what is done, and says that it lives."""
+    downloads, turns = Downloads(), Turns()
+    done = await submit(documents, ["http://h/done"])
+    _, [image] = await documents.images.claim(1)
+    await documents.images.finish([(image, OUTPUT)])
+    await submit(documents, ["http://h/due", "http://h/lost"])
+    _, [due, _] = await documents.images.claim(2)
+    await submit(documents, ["http://h/hangs"])
+    past = [{"$set": {"lease.until": {"$subtract": ["$$NOW", 1]}}}]
+
+    async def back() -> bool:
+        return await states(documents) == {
+            "http://h/done": "completed",
+            "http://h/due": "pending",
+            "http://h/lost": "pending",
+            "http://h/hangs": "processing",
+        }
+
+    async with draining(documents, tmp_path, downloads, progressed=turns, in_flight=1):
+        assert await downloads.started.get() == "http://h/hangs"
+        await turns.more(3)
+        await documents.images.retry(due, ImageFailure("timeout", ""), 0)
+        await documents.mongo.collection("images").update_one({"url": "http://h/lost"}, past)
+        await until(back, "what was due or lost is pending again")
+        assert (await closed(documents, done)).status == "completed"
+        downloads.gate.set()
+
+
+async def test_a_suspect_runs_with_nothing_beside_it(documents: Documents, tmp_path: Path) -> None:
+    """It is not even claimed while anything else runs, and what comes behind it waits until it has ended."""
+    downloads, turns = Downloads(), Turns()
+    requests = [await submit(documents, ["http://h/before", "http://h/suspect", "http://h/beside"])]
+    images = documents.mongo.collection("images")
+    await images.update_one({"url": "http://h/suspect"}, {"$set": {"lost_leases": 2}})
+    async with draining(documents, tmp_path, downloads, progressed=turns):
+        together = {await downloads.started.get() for _ in range(2)}
+        requests.append(await submit(documents, ["http://h/behind"]))
+        await turns.more(3)
+        found = await states(documents)
+        assert [found[f"http://h/{name}"] for name in ("suspect", "behind")] == ["pending"] * 2
+        downloads.gate.set()
+        for request_id in requests:
+            await closed(documents, request_id)
+        then = [await downloads.started.get() for _ in range(2)]
+    assert together == {"http://h/before", "http://h/beside"}
+    assert then == ["http://h/suspect", "http://h/behind"]
+    assert downloads.beside["http://h/suspect"] == downloads.beside["http://h/behind"] == set()
+
+
+async def test_an_image_without_its_request_is_removed(documents: Documents, tmp_path: Path) -> None:
+    """It is neither downloaded nor counted, and does not come back."""
+    downloads, turns = Downloads(), Turns()
+    request_id = await submit(documents, ["http://h/orphan"])
+    await documents.requests.collection.delete_one({"_id": request_id})
+
+    async def gone() -> bool:
+        return await states(documents) == {}
+
+    async with draining(documents, tmp_path, downloads, progressed=turns):
+        await until(gone, "the image is removed")
+    assert downloads.started.empty()
+    assert await documents.mongo.collection("progress").count_documents({}) == 0

@@ -1,0 +1,89 @@
+"""A watcher's crew in the test's own process, with downloads that wait to be let through."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from libs.changestream import Wake
+from libs.documents import Documents, HeldImage
+from libs.egress import Download
+from libs.imaging import Compressed, Options
+from libs.leases import Holdings
+from libs.runtime.health import Health
+from libs.runtime.lifecycle import Stop
+from libs.runtime.settings import load
+from libs.storage import open_storage
+from services.watcher.attempts import Attempts
+from services.watcher.completion import Completion
+from services.watcher.crew import Crew
+from services.watcher.pipeline import Pipeline
+from services.watcher.settings import WatcherSettings
+
+
+class Downloads:
+    """Answers once `gate` is open; `started` has the URLs in the order they were asked for, `running` those now."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.started: asyncio.Queue[str] = asyncio.Queue()
+        self.running: set[str] = set()
+        self.beside: dict[str, set[str]] = {}
+
+    async def download(self, url: str, *, max_bytes: int, total_seconds: float) -> Download:
+        """The URL as a body."""
+        assert max_bytes
+        assert total_seconds
+        self.beside[url] = set(self.running)
+        self.running.add(url)
+        self.started.put_nowait(url)
+        await self.gate.wait()
+        self.running.remove(url)
+        return Download(url.encode(), url, "image/jpeg")
+
+
+class Copying:
+    """A codec that changes nothing."""
+
+    async def compress(self, data: bytes, options: Options) -> Compressed:
+        """The data itself."""
+        assert options.quality
+        return Compressed.jpeg(data, (1, 1), source_bytes=len(data), kept=True)
+
+
+@asynccontextmanager
+async def draining(
+    documents: Documents, folder: Path, downloads: Downloads, *, progressed: Callable[[], None], **given: Any
+) -> AsyncIterator[None]:
+    """Drains as a watcher that has just started, until the end of the context; never waits for an event."""
+    values = {"sweep_seconds": 0.05, "shutdown_seconds": 30, "storage": folder.as_uri(), "_env_file": None}
+    settings = load(WatcherSettings, **values | given)
+    stop, store = Stop(), open_storage(settings.storage)
+    await store.prepare()
+    async with AsyncExitStack() as stack:
+        completion = Completion(documents)
+        await stack.enter_async_context(completion.running())
+        holdings: Holdings[HeldImage] = Holdings(
+            documents.images.leases,
+            settings.in_flight,
+            stop=stop,
+            health=Health(),
+            shutdown_seconds=settings.shutdown_seconds,
+        )
+        await stack.enter_async_context(holdings.running())
+        pipeline = Pipeline(downloads, Copying(), store, max_download_bytes=10**6, download_seconds=1, max_pixels=100)
+        crew = Crew(
+            documents,
+            Attempts(settings, documents, pipeline, completion),
+            holdings,
+            sweep_seconds=settings.sweep_seconds,
+            stop=stop,
+            progressed=progressed,
+        )
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks.create_task(crew.drain(Wake("start")), name="drain")
+        try:
+            yield
+        finally:
+            stop.set()
