@@ -72,6 +72,8 @@ def run(service: str, settings: type[SettingsT], serve: Callable[[SettingsT, Pro
         if unknown := unknown_names():
             _log.warning("settings.unknown", names=unknown)
         asyncio.run(_serve(serve, values, arguments.ready_fd))
+        # The loop has put back the default handlers: another SIGTERM while threads are joined must not spoil the exit.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except StoppedError:
         return 0
     except (InvalidSettingsError, FatalError) as error:
