@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from io import TextIOWrapper
 from typing import TextIO
 
 import structlog
@@ -12,8 +13,11 @@ from libs.runtime.settings import CommonSettings
 def configure_logging(service: str, settings: CommonSettings, *, stream: TextIO = sys.stdout) -> None:
     """Sends structlog's events, and the warnings of libraries that use `logging`, to `stream`.
 
-    Every line carries `service` and whatever is bound with `structlog.contextvars`, such as `request_id`.
+    Every line carries `service` and whatever is bound with `structlog.contextvars`, such as `request_id`. What the
+    stream cannot encode, such as the bytes of a header that are no UTF-8, is written as a backslash escape.
     """
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
