@@ -1,7 +1,8 @@
 """Health for orchestrators: alive (the loop turns), ready (work is taken), and metrics for Prometheus."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -58,6 +59,23 @@ def health_routes(health: Health) -> list[web.RouteDef]:
 
 
 @asynccontextmanager
+async def listening(protocol: Callable[[], asyncio.BaseProtocol], host: str, port: int) -> AsyncIterator[int]:
+    """Accepts connections for `protocol` while the context lasts, and gives the bound port.
+
+    Raises:
+        FatalError: the address or port cannot be had.
+    """
+    try:
+        server = await asyncio.get_running_loop().create_server(protocol, host, port, backlog=128)
+    except OSError as error:
+        raise FatalError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+
+
+@asynccontextmanager
 async def serve_app(app: web.Application, host: str, port: int, *, shutdown_seconds: float = 5.0) -> AsyncIterator[int]:
     """Serves `app` while the context lasts and gives the bound port.
 
@@ -69,13 +87,16 @@ async def serve_app(app: web.Application, host: str, port: int, *, shutdown_seco
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=shutdown_seconds)
     await runner.setup()
     try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise FatalError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
-        yield int(runner.addresses[0][1])
+        async with listening(_protocol_of(runner), host, port) as bound:
+            yield bound
     finally:
         await runner.cleanup()
+
+
+def _protocol_of(runner: web.AppRunner) -> web.Server:
+    if runner.server is None:
+        raise RuntimeError("the runner is not set up")
+    return runner.server
 
 
 @asynccontextmanager

@@ -1,13 +1,22 @@
-"""The HTTP server: aiohttp's, with problems for what is not even HTTP."""
+"""The HTTP server: aiohttp's, with problems for what is not even HTTP, and deadlines for clients that stall."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 from aiohttp import web
 
+from libs.runtime.health import listening
 from services.ingest.draining import DRAINING
 from services.ingest.problems import ProblemError
+
+IDLE_SECONDS = 30.0
+"""From the beginning of a connection, or the end of an answer, to the whole head of the next request."""
+STALL_SECONDS = 60.0
+"""A client that takes nothing of its answer for so long loses its connection."""
 
 _CLOSING_SECONDS = 1.0
 """For answers that are on their way when all requests have ended; also for what was cut off to take notice."""
@@ -15,10 +24,33 @@ _CLOSING_SECONDS = 1.0
 _log = structlog.get_logger()
 
 
-class _Protocol(web.RequestHandler):
+class _Connection(web.RequestHandler):
     """One connection."""
 
-    __slots__ = ()
+    __slots__ = ("_stall_seconds",)
+
+    def __init__(
+        self, server: web.Server, stall_seconds: float, *, loop: asyncio.AbstractEventLoop, keepalive_timeout: float
+    ) -> None:
+        super().__init__(server, loop=loop, keepalive_timeout=keepalive_timeout)
+        self._stall_seconds = stall_seconds
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Has the kernel end the connection when the client takes nothing of an answer for too long.
+
+        It sees what no timer here does: whether the bytes of a file, which it sends by itself, are taken.
+        """
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux (RFC 5482)
+            milliseconds = round(self._stall_seconds * 1000)
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        super().connection_made(transport)
+
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        """Logs what ended a connection outside any handler; a client that stalled while it got a file is no defect."""
+        if isinstance(options.get("exc_info"), TimeoutError | ConnectionError):
+            _log.info("http.client_gone", error=repr(options["exc_info"]))
+        else:
+            super().log_exception(*args, **options)
 
     def handle_error(
         self,
@@ -32,7 +64,7 @@ class _Protocol(web.RequestHandler):
             raise ConnectionError("the answer has begun, or nobody is there to read one") from exc
         if status < 500:
             _log.info("http.malformed", remote=request.remote, error=(message or "")[:200])
-            problem = ProblemError(status, "malformed_request", (message or "this is no valid HTTP")[:300], closes=True)
+            problem = ProblemError(status, "malformed_request", "this is no valid HTTP request", closes=True)
         else:
             _log.error("http.failed", path=request.path, exc_info=exc)
             detail = "this is a defect of the service; its log has the cause"
@@ -40,30 +72,35 @@ class _Protocol(web.RequestHandler):
         return problem.response()
 
 
-class _Server(web.Server):
-    def __call__(self) -> web.RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
-
-
-class _Runner(web.AppRunner):
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, **made._kwargs)  # noqa: SLF001
-
-
 @asynccontextmanager
-async def serving(app: web.Application, host: str, port: int, *, shutdown_seconds: float) -> AsyncIterator[int]:
+async def serving(
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    shutdown_seconds: float,
+    idle_seconds: float = IDLE_SECONDS,
+    stall_seconds: float = STALL_SECONDS,
+) -> AsyncIterator[int]:
     """Serves `app` while the context lasts and gives the bound port.
 
     On leaving, nothing new is accepted and what still runs gets `shutdown_seconds`.
+
+    Raises:
+        FatalError: the address or port cannot be had.
     """
-    runner = _Runner(app, access_log=None, shutdown_timeout=_CLOSING_SECONDS)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSING_SECONDS)
     await runner.setup()
+    if runner.server is None:
+        raise RuntimeError("the runner is not set up")
+    server, loop = runner.server, asyncio.get_running_loop()
+
+    def connection() -> _Connection:
+        return _Connection(server, stall_seconds, loop=loop, keepalive_timeout=idle_seconds)
+
     try:
-        await web.TCPSite(runner, host, port).start()
-        yield int(runner.addresses[0][1])
-        for site in list(runner.sites):
-            await site.stop()
+        async with listening(connection, host, port) as bound:
+            yield bound
         await app[DRAINING].finish(shutdown_seconds)
     finally:
         await runner.cleanup()
