@@ -13,6 +13,7 @@ from libs.storage import LocalStorage, StorageError, open_storage
 from services.ingest.context import Context
 from services.ingest.docs import docs_routes
 from services.ingest.draining import DRAINING, Draining
+from services.ingest.images import keep_for_ever
 from services.ingest.observation import observe
 from services.ingest.openapi import document
 from services.ingest.problems import problems
@@ -28,6 +29,7 @@ def build(context: Context, health: Health) -> web.Application:
     """The web application: the API, its documentation and the health routes."""
     draining = Draining()
     app = web.Application(middlewares=[observe, problems, draining.middleware])
+    app.on_response_prepare.append(keep_for_ever)
     app[DRAINING] = draining
     table = operations(context)
     app.add_routes(operation.route() for operation in table)

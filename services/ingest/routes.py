@@ -69,7 +69,8 @@ def operations(context: Context) -> list[Operation]:
                 413: "The file is too large, or lists too many images.",
                 415: "The body is no multipart form.",
                 422: "The form or the CSV in it is not valid.",
-                **_UNAVAILABLE,
+                503: "The database does not answer, or too many uploads are being read.",
+                507: "There is no room to check the file.",
             },
         ),
         Operation(
@@ -143,7 +144,9 @@ def operations(context: Context) -> list[Operation]:
                     media_types=("image/jpeg", "image/png", "image/webp", "image/avif"),
                 ),
                 304: Answer("The client has the image already (`If-None-Match`).", media_types=()),
+                412: Answer("The image is not the one of `If-Match`.", media_types=()),
+                416: Answer("`Range` lies outside the image.", media_types=()),
             },
-            problems={404: "There is no such image.", 416: "`Range` lies outside the image."},
+            problems={404: "There is no such image."},
         ),
     ]
