@@ -43,6 +43,13 @@ class Service:
             return await self.process.wait()
 
 
+def memory_of(pid: int, counter: str) -> int:
+    """Bytes by a counter of Linux's /proc/PID/status: `VmRSS` is what is resident, `VmHWM` the most that ever was."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    [line] = [line for line in status.splitlines() if line.startswith(f"{counter}:")]
+    return int(line.split()[1]) * 1024
+
+
 def environment(mongo_uri: str, folder: Path, **settings: str) -> dict[str, str]:
     """The environment of a service: nothing of the machine's own settings, and free ports."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("DARKROOM_", "MONGO_"))}

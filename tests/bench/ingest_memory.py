@@ -12,11 +12,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiohttp
-import psutil
 
 from libs.mongo import EmbeddedMongo, Mongo
 from tests.ingests import HEADER
-from tests.processes import environment, started
+from tests.processes import environment, memory_of, started
 
 MIB = 2**20
 MOST_ABOVE_IDLE = 150 * MIB
@@ -44,30 +43,16 @@ async def endless() -> AsyncIterator[bytes]:
     yield TAIL
 
 
-async def peak_of(
-    process: psutil.Process, post: Callable[[], AsyncIterator[bytes]], url: str
-) -> tuple[int, int, float]:
-    """Status, highest memory and seconds of one upload."""
-    peak = 0
-
-    async def sample() -> None:
-        nonlocal peak
-        while True:
-            peak = max(peak, process.memory_info().rss)
-            await asyncio.sleep(0.02)
-
-    sampling = asyncio.create_task(sample(), name="sample memory")
+async def peak_of(pid: int, post: Callable[[], AsyncIterator[bytes]], url: str) -> tuple[int, int, float]:
+    """Status, highest memory so far and seconds of one upload."""
     begun = time.monotonic()
     timeout = aiohttp.ClientTimeout(total=None)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as client,
-            client.post(f"{url}/api/upload", data=post(), headers=FORM) as answer,
-        ):
-            await answer.read()
-            return answer.status, peak, time.monotonic() - begun
-    finally:
-        sampling.cancel()
+    async with (
+        aiohttp.ClientSession(timeout=timeout) as client,
+        client.post(f"{url}/api/upload", data=post(), headers=FORM) as answer,
+    ):
+        await answer.read()
+        return answer.status, memory_of(pid, "VmHWM"), time.monotonic() - begun
 
 
 async def main(count: int) -> int:
@@ -77,13 +62,13 @@ async def main(count: int) -> int:
         async with EmbeddedMongo(folder / "mongo") as mongod:
             env = environment(mongod.uri, folder, DATABASE_NAME="bench", DARKROOM_MAX_UPLOAD_BYTES=str(512 * MIB))
             async with started("ingest", env, folder) as ingest:
-                process = psutil.Process(ingest.process.pid)
-                idle = process.memory_info().rss
-                status, peak, seconds = await peak_of(process, lambda: rows(count), ingest.url)
+                pid = ingest.process.pid
+                idle = memory_of(pid, "VmRSS")
+                status, peak, seconds = await peak_of(pid, lambda: rows(count), ingest.url)
                 print(f"{count:,} rows: {status}, {(peak - idle) / MIB:.0f} MiB above idle ({idle / MIB:.0f} MiB)")
                 print(f"{count / seconds:,.0f} rows/s from the first byte to the majority commit")
                 broken = status != 200 or peak - idle > MOST_ABOVE_IDLE
-                status, peak, seconds = await peak_of(process, endless, ingest.url)
+                status, peak, seconds = await peak_of(pid, endless, ingest.url)
                 print(f"2 GB, unannounced: {status} after {seconds:.1f} s, {(peak - idle) / MIB:.0f} MiB above idle")
                 broken |= status != 413 or peak - idle > MOST_ABOVE_IDLE
             mongo = Mongo.connect(mongod.uri, "bench")

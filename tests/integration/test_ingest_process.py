@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
-import psutil
 
 from libs.documents import Documents
 from libs.mongo import Mongo
 from tests.ingests import HEADER, SAMPLE, multipart
-from tests.processes import Service, environment, started
+from tests.processes import environment, memory_of, started
 from tests.waiting import until
 
 ROWS = 100_000
@@ -23,21 +22,6 @@ FILE = 'Content-Disposition: form-data; name="file"; filename="a.csv"'
 def env_of(mongo: Mongo, uri: str, folder: Path, **settings: str) -> dict[str, str]:
     """The environment of an ingest service on the test's database."""
     return environment(uri, folder, **settings) | {"DATABASE_NAME": mongo.database.name}
-
-
-class Memory:
-    """The resident memory of a process, sampled all the time."""
-
-    def __init__(self, service: Service) -> None:
-        self._process = psutil.Process(service.process.pid)
-        self.idle = self._process.memory_info().rss
-        self.peak = self.idle
-
-    async def sample(self) -> None:
-        """Keeps the highest value until cancelled."""
-        while True:
-            self.peak = max(self.peak, self._process.memory_info().rss)
-            await asyncio.sleep(0.01)  # the sampling rate
 
 
 async def test_memory_stays_flat_while_a_large_catalogue_streams_in(
@@ -56,8 +40,7 @@ async def test_memory_stays_flat_while_a_large_catalogue_streams_in(
         started("ingest", env_of(mongo, mongo_uri, tmp_path), tmp_path) as ingest,
         aiohttp.ClientSession() as client,
     ):
-        memory = Memory(ingest)
-        sampling = asyncio.create_task(memory.sample(), name="sample memory")
+        idle = memory_of(ingest.process.pid, "VmRSS")
         async with client.post(f"{ingest.url}/api/upload", data=body(), headers=FORM) as answer:
             accepted = await answer.json()
         assert answer.status == 200, accepted
@@ -65,9 +48,9 @@ async def test_memory_stays_flat_while_a_large_catalogue_streams_in(
         async with client.get(f"{ingest.url}/api/status", params={"request_id": accepted["request_id"]}) as answer:
             async for chunk in answer.content.iter_any():
                 rows += chunk.count(b'"serial_number"')
-        sampling.cancel()
+        peak = memory_of(ingest.process.pid, "VmHWM")
 
-    assert memory.peak - memory.idle < MOST_ABOVE_IDLE
+    assert peak - idle < MOST_ABOVE_IDLE
     assert rows >= ROWS * 0.99  # a key may lie across two chunks
     request = await documents.requests.get(accepted["request_id"])
     assert request is not None
