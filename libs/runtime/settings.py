@@ -146,6 +146,9 @@ class UploadSettings(_Group):
     max_images: int = Field(
         default=2_000_000, gt=0, description="Most image URLs in one CSV; 413 as soon as it is passed."
     )
+    uploads: int = Field(
+        default=8, ge=1, le=256, description="Uploads that one ingest reads at once; more get 503 and try again."
+    )
     upload_seconds: float = Field(
         default=3600.0, gt=0, description="Longest time one upload's body may take to arrive."
     )

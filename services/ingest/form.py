@@ -1,16 +1,15 @@
 """Reads the multipart form of an upload part by part, in whatever order the parts come, within limits and deadlines."""
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from dataclasses import dataclass
+from typing import NoReturn, ParamSpec, TypeVar
 
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from services.ingest.catalogue import Catalogue
 from services.ingest.problems import ProblemError
+from services.ingest.reading import ReadCatalogue, Reading
 from services.ingest.settings import IngestSettings
 from services.ingest.urls import LONGEST_URL
 
@@ -26,25 +25,26 @@ P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ReceivedForm:
-    """The form; the file itself went into the catalogue."""
+    """The form; its file is read."""
 
-    webhook_url: str | None = None
-    filename: str = ""
-    bytes: int = 0
-    sha256: str = ""
-    fields: set[str] = field(default_factory=set)
+    catalogue: ReadCatalogue
+    filename: str
+    webhook_url: str | None
 
 
 class FormReader:
-    """Reads one upload's body into a catalogue."""
+    """Reads one upload's body, and its file through `reading`."""
 
-    def __init__(self, request: web.Request, settings: IngestSettings, catalogue: Catalogue) -> None:
+    def __init__(self, request: web.Request, settings: IngestSettings, reading: Reading) -> None:
         self._request = request
         self._settings = settings
-        self._catalogue = catalogue
-        self._form = ReceivedForm()
+        self._reading = reading
+        self._fields: set[str] = set()
+        self._catalogue: ReadCatalogue | None = None
+        self._filename = ""
+        self._webhook_url: str | None = None
 
     async def read(self) -> ReceivedForm:
         """The form, complete and with its file checked.
@@ -57,52 +57,48 @@ class FormReader:
         check_length(self._request, self._settings)
         try:
             async with asyncio.timeout(self._settings.upload_seconds):
-                await self._read_parts()
+                return await self._read_parts()
         except TimeoutError as error:
             raise ProblemError(
                 408, "upload_timeout", f"the body took longer than {self._settings.upload_seconds:g} s", closes=True
             ) from error
-        return self._form
 
-    async def _read_parts(self) -> None:
+    async def _read_parts(self) -> ReceivedForm:
         reader = await self._patiently(self._request.multipart)
         while (part := await self._patiently(reader.next)) is not None:
             await self._read_part(part)
         await self._drain()
-        if "file" not in self._form.fields:
-            raise ProblemError(422, "missing_field", "the form has no field 'file' with the CSV")
+        if self._catalogue is None:
+            raise ProblemError(422, "missing_field", "the form has no field “file” with the CSV")
+        return ReceivedForm(self._catalogue, self._filename, self._webhook_url)
 
     async def _read_part(self, part: BodyPartReader | MultipartReader) -> None:
         name = part.name if isinstance(part, BodyPartReader) else None
         if not isinstance(part, BodyPartReader) or name not in {"file", "webhook_url"}:
             shown = (name or "")[:100]
-            _refuse("unknown_field", f"the form may have the fields 'file' and 'webhook_url', not {shown!r}")
-        if name in self._form.fields:
-            _refuse("duplicate_field", f"the field {name!r} stands twice in the form")
+            _refuse("unknown_field", f"the form may have the fields “file” and “webhook_url”, not “{shown}”")
+        if name in self._fields:
+            _refuse("duplicate_field", f"the field “{name}” stands twice in the form")
         encodings = (part.headers.get("Content-Transfer-Encoding", ""), part.headers.get("Content-Encoding", ""))
         if not _PLAIN.issuperset(encoding.strip().lower() for encoding in encodings):
-            _refuse("encoded_field", f"the field {name!r} must be sent without a content encoding")
-        self._form.fields.add(name)
+            _refuse("encoded_field", f"the field “{name}” must be sent without a content encoding")
+        self._fields.add(name)
         if name == "file":
             await self._read_file(part)
         else:
-            self._form.webhook_url = await self._read_text(part)
+            self._webhook_url = await self._read_text(part)
 
     async def _read_file(self, part: BodyPartReader) -> None:
-        digest = hashlib.sha256()
+        size = 0
         while not part.at_eof():
             chunk = await self._patiently(part.read_chunk, _CHUNK)
-            self._form.bytes += len(chunk)
-            if self._form.bytes > self._settings.max_upload_bytes:
+            size += len(chunk)
+            if size > self._settings.max_upload_bytes:
                 raise too_large(self._settings)
-            await asyncio.to_thread(self._feed, digest, chunk)
-        await asyncio.to_thread(self._catalogue.close)
-        self._form.filename = (part.filename or "")[:_LONGEST_FILENAME]
-        self._form.sha256 = digest.hexdigest()
-
-    def _feed(self, digest: Any, chunk: bytes) -> None:
-        digest.update(chunk)
-        self._catalogue.feed(chunk)
+            await self._reading.feed(chunk)
+        self._catalogue = await self._reading.finish()
+        # Bytes of a name that are not UTF-8 arrive as lone surrogates, which cannot be stored.
+        self._filename = (part.filename or "").encode(errors="replace").decode()[:_LONGEST_FILENAME]
 
     async def _read_text(self, part: BodyPartReader) -> str:
         text = bytearray()
@@ -136,7 +132,7 @@ class FormReader:
         except (ConnectionError, web.RequestPayloadError) as error:
             raise ProblemError(400, "upload_cut", "the body ended in the middle", closes=True) from error
         except _MALFORMED as error:
-            detail = f"the body is no complete multipart form: {str(error)[:200]}"
+            detail = "the body is no complete multipart form"
             raise ProblemError(400, "invalid_multipart", detail, closes=True) from error
 
 
@@ -144,7 +140,7 @@ def check_length(request: web.Request, settings: IngestSettings) -> None:
     """Refuses a body by its announced type and length, before any of it is read."""
     if request.content_type != "multipart/form-data":
         raise ProblemError(
-            415, "unsupported_media_type", "an upload is sent as multipart/form-data with the field 'file'", closes=True
+            415, "unsupported_media_type", "an upload is sent as multipart/form-data with the field “file”", closes=True
         )
     if (request.content_length or 0) > settings.max_upload_bytes + _FRAMING:
         raise too_large(settings)

@@ -1,5 +1,6 @@
 """The shapes of the HTTP interface: they validate what comes in, and the OpenAPI document is generated from them."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,18 @@ from services.ingest.urls import LONGEST_URL
 
 EXAMPLE_ID = "2f1c5a3e-8d6b-4c57-9a34-0e9f7b1d2c48"
 EXAMPLE_IMAGE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08.jpg"
+
+
+def _matching(pattern: str, words: str) -> AfterValidator:
+    """Text that matches `pattern`; the refusal says `words`, since nobody reads patterns."""
+    compiled = re.compile(pattern.replace("$", r"\Z"))  # where JSON Schema says $, Python lets a line end follow
+
+    def check(value: str) -> str:
+        if not compiled.search(value):
+            raise ValueError(words)
+        return value
+
+    return AfterValidator(check)
 
 
 def _lower(value: str) -> str:
@@ -25,15 +38,17 @@ def _without_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)  # absent is absent: null would not be accepted
 
 
+_UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+_HTTP = r"^[hH][tT][tT][pP][sS]?://"
+
 RequestId = Annotated[
     str,
     Field(
-        pattern=r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
-        min_length=36,
-        max_length=36,
         description="The request's id, a UUID.",
         examples=[EXAMPLE_ID],
+        json_schema_extra={"pattern": _UUID, "minLength": 36, "maxLength": 36},
     ),
+    _matching(_UUID, f"must be a UUID such as {EXAMPLE_ID}"),
     AfterValidator(_lower),
 ]
 ImageName = Annotated[
@@ -49,12 +64,12 @@ ImageName = Annotated[
 WebhookUrl = Annotated[
     str,
     Field(
-        pattern=r"^[hH][tT][tT][pP][sS]?://",
         max_length=LONGEST_URL,
-        description="An http or https URL that is called when the request is done.",
+        description="An http or https URL that is called when the request is done. Empty: none.",
         examples=["https://shop.example/hooks/darkroom"],
-        json_schema_extra={"format": "uri"},
+        json_schema_extra={"pattern": _HTTP, "format": "uri"},
     ),
+    _matching(_HTTP, "must start with http:// or https://"),
 ]
 Status = Literal["pending", "processing", "completed", "completed_with_errors", "failed", "cancelled"]
 

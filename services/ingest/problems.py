@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 from pydantic import ValidationError
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError, WriteConcernError
 
 from services.ingest.catalogue import CellProblem, InvalidCatalogueError
 from services.ingest.models import CatalogueProblem, InvalidRequest, Problem
@@ -38,7 +38,7 @@ class ProblemError(Exception):
         super().__init__(detail)
         self.status = status
         self.code = code
-        self.detail = detail
+        self.detail = detail.encode(errors="replace").decode()  # may quote what is no Unicode
         self.headers = dict(headers or {})
         self.closes = closes
         self.problems = problems
@@ -51,11 +51,11 @@ class ProblemError(Exception):
         return cls(422, error.code, f"line {first.line}: {first.detail}{more}", problems=error.problems, closes=True)
 
     @classmethod
-    def of_validation(cls, error: ValidationError) -> "ProblemError":
-        """The refusal of parameters, with a sentence for each that is wrong."""
+    def of_validation(cls, error: ValidationError, parameter: str = "") -> "ProblemError":
+        """The refusal of parameters, with a sentence for each that is wrong; `parameter` if there is but one."""
         details = []
         for problem in error.errors(include_url=False, include_input=False, include_context=False):
-            name = ".".join(str(part) for part in problem["loc"])
+            name = ".".join(str(part) for part in problem["loc"]) or parameter
             details.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
         return cls(422, "invalid_parameters", "; ".join(details))
 
@@ -106,10 +106,26 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except ConnectionError:
         raise
     except PyMongoError as error:
+        if not _is_passing(error):
+            return _defect(request)
         _log.warning("http.database_unavailable", path=request.path, error=repr(error)[:300])
         return ProblemError(
             503, "database_unavailable", "the database does not answer; try again", headers={"Retry-After": "5"}
         ).response()
     except Exception:  # noqa: BLE001 (logged with its cause; the client gets a problem, not a traceback)
-        _log.exception("http.failed", method=request.method, path=request.path)
-        return ProblemError(500, "internal_error", "this is a defect of the service; its log has the cause").response()
+        return _defect(request)
+
+
+def _is_passing(error: PyMongoError) -> bool:
+    """Whether MongoDB did not answer, or not as a primary, or not in time: what trying again may mend."""
+    return (
+        isinstance(error, ConnectionFailure | WriteConcernError)
+        or error.timeout
+        or any(error.has_error_label(label) for label in ("RetryableWriteError", "TransientTransactionError"))
+    )
+
+
+def _defect(request: web.Request) -> web.Response:
+    """The answer to the exception that is being handled, which is logged."""
+    _log.exception("http.failed", method=request.method, path=request.path)
+    return ProblemError(500, "internal_error", "this is a defect of the service; its log has the cause").response()

@@ -17,10 +17,14 @@ _PAGE_CACHE_KIB = 8 * 1024
 _SCHEMA = """
 CREATE TABLE rows (row INTEGER PRIMARY KEY, serial_number INTEGER NOT NULL, product_name TEXT NOT NULL);
 CREATE TABLE images (
-  position INTEGER PRIMARY KEY, row INTEGER NOT NULL, url TEXT NOT NULL, host TEXT NOT NULL, alias_of INTEGER
+  position INTEGER PRIMARY KEY, row INTEGER NOT NULL, url TEXT NOT NULL, host TEXT NOT NULL, digest BLOB NOT NULL
 );
-CREATE TABLE seen (digest BLOB PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE copies (position INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+CREATE TABLE seen (digest BLOB PRIMARY KEY, first INTEGER NOT NULL, copies INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_SEEN = "INSERT INTO seen VALUES (?, ?, 0) ON CONFLICT (digest) DO UPDATE SET copies = copies + 1"
+_ALL = """
+SELECT position, row, serial_number, product_name, url, host, nullif(first, position), iif(first = position, copies, 0)
+FROM images JOIN rows USING (row) JOIN seen USING (digest) ORDER BY position
 """
 
 
@@ -37,6 +41,8 @@ class Spool:
             f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{_PAGE_CACHE_KIB};"
             f"{_SCHEMA} BEGIN;"
         )
+        self._rows: list[tuple[int, int, str]] = []
+        self._images: list[tuple[int, int, str, str, bytes]] = []
         self.rows = 0
         self.images = 0
 
@@ -54,31 +60,21 @@ class Spool:
 
     def add_row(self, serial_number: int, product_name: str) -> None:
         """Ends the row that the images added since the last call belong to."""
-        self._database.execute("INSERT INTO rows VALUES (?, ?, ?)", (self.rows, serial_number, product_name))
+        self._rows.append((self.rows, serial_number, product_name))
         self.rows += 1
 
     def add_image(self, url: str, address: URL) -> None:
         """Adds an image to the row that is not ended yet: `url` as it was written, `address` as it is understood."""
-        digest = blake2b(str(address.with_fragment(None)).encode(), digest_size=16).digest()
-        execute = self._database.execute
-        alias_of: int | None = None
-        if not execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (digest, self.images)).rowcount:
-            alias_of = execute("SELECT position FROM seen WHERE digest = ?", (digest,)).fetchone()[0]
-            execute(
-                "INSERT INTO copies VALUES (?, 1) ON CONFLICT (position) DO UPDATE SET count = count + 1", (alias_of,)
-            )
-        execute(
-            "INSERT INTO images VALUES (?, ?, ?, ?, ?)", (self.images, self.rows, url, address.raw_host or "", alias_of)
-        )
+        digest = blake2b(str(address).encode(), digest_size=16).digest()
+        self._images.append((self.images, self.rows, url, address.raw_host or "", digest))
         self.images += 1
+        if len(self._images) >= BATCH:
+            self._write()
 
     def batches(self) -> Iterator[list[NewImage]]:
         """All images in order, at most `BATCH` at a time."""
-        found = self._database.execute(
-            "SELECT images.position, row, serial_number, product_name, url, host, alias_of, coalesce(count, 0)"
-            " FROM images JOIN rows USING (row) LEFT JOIN copies ON copies.position = images.position"
-            " ORDER BY images.position"
-        )
+        self._write()
+        found = self._database.execute(_ALL)
         while batch := found.fetchmany(BATCH):
             yield [
                 NewImage(
@@ -93,3 +89,10 @@ class Spool:
                 )
                 for position, row, serial_number, product_name, url, host, alias_of, copies in batch
             ]
+
+    def _write(self) -> None:
+        execute = self._database.executemany
+        execute("INSERT INTO rows VALUES (?, ?, ?)", self._rows)
+        execute("INSERT INTO images VALUES (?, ?, ?, ?, ?)", self._images)
+        execute(_SEEN, [(digest, position) for position, _, _, _, digest in self._images])
+        self._rows, self._images = [], []

@@ -21,7 +21,13 @@ async def receive(request: web.Request) -> web.StreamResponse:
     try:
         body = (await _read(request)).decode()
         json.loads(body, parse_constant=_refuse_constant, parse_int=str, parse_float=str)
-    except (ValueError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        raise ProblemError(422, "invalid_json", "the body is no JSON: it is not UTF-8") from error
+    except RecursionError as error:
+        raise ProblemError(
+            422, "invalid_json", "the body is no JSON that can be read: it is nested too deeply"
+        ) from error
+    except ValueError as error:
         raise ProblemError(422, "invalid_json", f"the body is no JSON: {str(error)[:200]}") from error
     _log.info("webhook_test.received", webhook_id=request.headers.get("webhook-id"), bytes=len(body))
     return web.Response(

@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ async def test_a_form_with_other_fields_is_refused(
 @pytest.mark.parametrize(
     "url",
     [
-        "",
+        " ",
         "shop.example/hook",
         "ftp://shop.example/hook",
         "javascript:alert(1)",
@@ -124,6 +125,38 @@ async def test_a_webhook_url_that_may_not_be_called_is_refused(ingest: Ingest, m
     assert status == 422
     assert body["detail"].startswith("webhook_url: ")
     assert await stored(mongo) == 0
+
+
+async def test_a_webhook_url_of_another_scheme_is_refused_in_words(ingest: Ingest) -> None:
+    """The client reads what the URL must be, not a pattern."""
+    _, body = await ingest.upload(SAMPLE, "shop.example/hook")
+
+    assert body["detail"] == "webhook_url: must start with http:// or https://"
+
+
+async def test_an_empty_webhook_url_is_none(ingest: Ingest, documents: Documents) -> None:
+    """Forms in browsers send an empty field when nothing was typed."""
+    request = await documents.requests.get(await ingest.accepted(SAMPLE, ""))
+
+    assert request is not None
+    assert request.webhook_url is None
+
+
+async def test_a_file_name_that_is_not_utf_8_is_kept_as_far_as_it_can_be(ingest: Ingest, mongo: Mongo) -> None:
+    """Its foreign bytes become question marks, in the name and in what is said of an unknown field."""
+    headers = {"Content-Type": "multipart/form-data; boundary=b0undary"}
+    name = multipart([(FILE, SAMPLE.encode())]).replace(b"a.csv", b"caf\xe9.csv")
+    field = multipart([(FILE, b"x")]).replace(b'"file"', b'"caf\xe9"')
+
+    status, body = await ingest.call("POST", "/api/upload", data=name, headers=headers)
+    refused, problem = await ingest.call("POST", "/api/upload", data=field, headers=headers)
+
+    assert status == 200, body
+    request = await mongo.collection("requests").find_one({})
+    assert request is not None
+    assert request["source"]["filename"] == "caf?.csv"
+    assert (refused, problem["code"]) == (422, "unknown_field")
+    assert "caf?" in problem["detail"]
 
 
 async def test_a_bad_csv_is_refused_whole_with_the_places(ingest: Ingest, mongo: Mongo) -> None:
@@ -209,13 +242,13 @@ async def test_a_client_that_drips_is_cut_off_at_the_deadline(
         ingesting(documents, tmp_path, upload_seconds=0.5, upload_stall_seconds=10) as ingest,
         ingest.connected() as (reader, writer),
     ):
-        writer.write(HEAD.format(length=10**6).encode() + f"--b0undary\r\n{FILE}\r\n\r\n{HEADER}".encode())
+        writer.write(HEAD.format(length=10**8).encode() + f"--b0undary\r\n{FILE}\r\n\r\n{HEADER}".encode())
 
         async def drip() -> None:
             while True:
                 writer.write(b"1,SKU,https://a.example/a.jpg\n")
                 await writer.drain()
-                await asyncio.sleep(0.02)  # the client's slowness, not a wait
+                await asyncio.sleep(0)  # lets the answer be read
 
         dripping = asyncio.create_task(drip(), name="drip")
         answer = await reader.readuntil(b"\r\n\r\n")
@@ -296,21 +329,68 @@ async def test_many_batches_are_accepted_whole(ingest: Ingest, mongo: Mongo) -> 
     assert await mongo.collection("images").count_documents({"alias_of": {"$exists": True}}) == 500
 
 
-async def test_a_database_that_fails_during_the_upload_is_a_503(ingest: Ingest, mongo: Mongo) -> None:
-    """The client is told to try again, and gets no traceback."""
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        pytest.param(50, 503, "database_unavailable", id="out of time"),
+        pytest.param(2, 500, "internal_error", id="a defect of ours"),
+    ],
+)
+async def test_a_database_that_fails_during_the_upload_is_a_problem(
+    ingest: Ingest, mongo: Mongo, error: int, status: int, code: str
+) -> None:
+    """The client is told to try again where that may help, and gets no traceback."""
     await mongo.client.admin.command(
         {
             "configureFailPoint": "failCommand",
             "mode": {"times": 1},
-            "data": {"failCommands": ["find", "aggregate", "update"], "errorCode": 2},
+            "data": {"failCommands": ["find", "aggregate", "update"], "errorCode": error},
         }
     )
 
-    status, body = await ingest.upload(SAMPLE)
+    answered, body = await ingest.upload(SAMPLE)
 
-    assert (status, body["code"]) == (503, "database_unavailable")
+    assert (answered, body["code"]) == (status, code)
     assert "Traceback" not in json.dumps(body)
     await ingest.accepted(SAMPLE)
+
+
+async def test_one_upload_more_than_allowed_is_put_off(documents: Documents, tmp_path: Path) -> None:
+    """503 with Retry-After before the body is read, also when the client asks first; afterwards there is room again."""
+    body = multipart([(FILE, SAMPLE.encode())])
+    head = HEAD.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n").format(length=len(body)).encode()
+    async with ingesting(documents, tmp_path, uploads=1) as ingest, ingest.connected() as (reader, writer):
+        writer.write(head)
+        await reader.readuntil(b"100 Continue\r\n\r\n")
+
+        refused = await ingest.raw(HEAD.format(length=10**6).encode())
+        refused_by_headers = await ingest.raw(head)
+        writer.write(body)
+        accepted = await reader.readuntil(b"\r\n\r\n")
+        await ingest.accepted(SAMPLE)
+
+    for answer in (refused, refused_by_headers):
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 5\r\n" in answer
+        assert b'"too_many_uploads"' in answer
+    assert accepted.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_uploads_that_are_cut_off_while_they_are_read_harm_nobody(
+    documents: Documents, mongo: Mongo, tmp_path: Path
+) -> None:
+    """The deadline passes in the middle of large chunks: each gets 408, and the next upload is accepted."""
+    csv = HEADER + "".join(f"{n},SKU{n},https://a.example/{n}.jpg\n" for n in range(150_000))
+    form = multipart([(FILE, csv.encode())])
+    headers = {"Content-Type": "multipart/form-data; boundary=b0undary"}
+    async with ingesting(documents, tmp_path, upload_seconds=0.3) as ingest:
+        answers = await asyncio.gather(
+            *(ingest.call("POST", "/api/upload", data=BytesIO(form), headers=headers) for _ in range(3))
+        )
+        assert await stored(mongo) == 0
+        await ingest.accepted(SAMPLE)
+
+    assert [(status, body["code"]) for status, body in answers] == [(408, "upload_timeout")] * 3
 
 
 async def test_uploads_are_refused_until_the_database_has_answered(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def rows_of(data: str | bytes, *, chunk: int = 1 << 18, max_images: int = 1_000_
     """The rows of an accepted CSV that arrives in chunks of `chunk` bytes."""
     rows: dict[int, ReadRow] = {}
     with Spool() as spool:
-        feed(Catalogue(EgressPolicy(), spool, max_images=max_images), data, chunk)
+        read(Catalogue(EgressPolicy(), spool, max_images=max_images), data, chunk)
         images = [image for batch in spool.batches() for image in batch]
     assert [image.position for image in images] == list(range(len(images)))
     for image in images:
@@ -31,19 +31,17 @@ def rows_of(data: str | bytes, *, chunk: int = 1 << 18, max_images: int = 1_000_
     return list(rows.values())
 
 
-def feed(catalogue: Catalogue, data: str | bytes, chunk: int = 1 << 18) -> None:
-    """Feeds `data` into `catalogue` and ends it."""
+def read(catalogue: Catalogue, data: str | bytes, chunk: int = 1 << 18) -> None:
+    """Has `catalogue` read `data` to its end."""
     raw = data.encode() if isinstance(data, str) else data
-    for start in range(0, len(raw), chunk):
-        catalogue.feed(raw[start : start + chunk])
-    catalogue.close()
+    catalogue.read(raw[start : start + chunk] for start in range(0, len(raw), chunk))
 
 
 def refusal_of(data: str | bytes, *, chunk: int = 1 << 18) -> InvalidCatalogueError:
     """Why a CSV is refused."""
     with Spool() as spool:
         try:
-            feed(Catalogue(EgressPolicy(), spool, max_images=1_000_000), data, chunk)
+            read(Catalogue(EgressPolicy(), spool, max_images=1_000_000), data, chunk)
         except InvalidCatalogueError as error:
             return error
     raise AssertionError("the CSV was accepted")

