@@ -89,14 +89,12 @@ class Ingest:
 
 
 @asynccontextmanager
-async def ingesting(
-    documents: Documents | None, folder: Path, policy: EgressPolicy | None = None, **settings: Any
-) -> AsyncIterator[Ingest]:
+async def ingesting(documents: Documents | None, folder: Path, **settings: Any) -> AsyncIterator[Ingest]:
     """Serves ingest on a free port while the context lasts."""
     storage = LocalStorage(folder / "images")
     await storage.prepare()
     values = load(IngestSettings, storage=storage.root.as_uri(), port=0, **settings)
-    context = Context(values, policy or EgressPolicy(values.egress_allow), storage, database=documents)
+    context = Context(values, EgressPolicy(values.egress_allow), storage, database=documents)
     app = build(context, Health())
     async with serving(app, "127.0.0.1", 0, shutdown_seconds=5.0) as port, aiohttp.ClientSession() as client:
         context.public_url = f"http://127.0.0.1:{port}"

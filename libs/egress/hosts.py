@@ -32,7 +32,7 @@ def canonical_host(host: str) -> str | IPv4Address | IPv6Address:
     if _NUMBER.fullmatch(labels[-1]):
         return _ipv4(labels, host)
     if len(name) > _MAX_NAME or not all(_LABEL.fullmatch(label) for label in labels):
-        raise EgressError("bad_url", f"{host[:100]!r} is not a valid host name")
+        raise EgressError("bad_url", f"“{host[:100]}” is not a valid host name")
     return name
 
 
@@ -48,14 +48,14 @@ def _ascii(host: str) -> str:
         decoded = unquote(host, errors="strict")
         return (URL.build(scheme="http", host=decoded).raw_host or "").lower()
     except ValueError as error:
-        raise EgressError("bad_url", f"{host[:100]!r} is not a valid host name") from error
+        raise EgressError("bad_url", f"“{host[:100]}” is not a valid host name") from error
 
 
 def _ipv4(labels: list[str], host: str) -> IPv4Address:
     try:
         return IPv4Address(_ipv4_value([_number(label) for label in labels]))
     except ValueError as error:
-        raise EgressError("bad_url", f"{host[:100]!r} ends in a number but is not an IPv4 address") from error
+        raise EgressError("bad_url", f"“{host[:100]}” ends in a number but is not an IPv4 address") from error
 
 
 def _ipv4_value(parts: list[int]) -> int:

@@ -34,7 +34,9 @@ def parse_url(text: str) -> URL:
         EgressError: `bad_scheme` for anything but http and https, `credentials_in_url`, `bad_url`.
     """
     if unsafe := _UNSAFE.search(text):
-        raise EgressError("bad_url", f"the URL has the character {unsafe.group()!r} in it")
+        raise EgressError(
+            "bad_url", f"the URL has a character in it that no URL may have (U+{ord(unsafe.group()):04X})"
+        )
     scheme = _scheme(text)
     parts = _PARTS.match(text, len(scheme) + 1)
     netloc, path, query = parts.groups() if parts else ("", "", "")

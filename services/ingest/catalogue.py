@@ -121,7 +121,7 @@ class Catalogue:
         line = lines.record_line
         if lines.ended:  # asked for one more line in the middle of the record
             self._report(line, len(cells), "the quote that opens this cell is never closed")
-            return
+            self._refuse("invalid_csv", self._problems)
         url_cells = UrlCells(cells[2:], separator)
         serial, name = cells[0], cells[1].strip(" ") if len(cells) > 1 else ""
         if not url_cells.text and not serial.strip() and not name.strip():

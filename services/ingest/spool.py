@@ -69,11 +69,19 @@ class Spool:
         self._images.append((self.images, self.rows, url, address.raw_host or "", digest))
         self.images += 1
         if len(self._images) >= BATCH:
-            self._write()
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is still held in memory. Raises `sqlite3.OperationalError` when the disk is full."""
+        execute = self._database.executemany
+        execute("INSERT INTO rows VALUES (?, ?, ?)", self._rows)
+        execute("INSERT INTO images VALUES (?, ?, ?, ?, ?)", self._images)
+        execute(_SEEN, [(digest, position) for position, _, _, _, digest in self._images])
+        self._rows, self._images = [], []
 
     def batches(self) -> Iterator[list[NewImage]]:
         """All images in order, at most `BATCH` at a time."""
-        self._write()
+        self.flush()
         found = self._database.execute(_ALL)
         while batch := found.fetchmany(BATCH):
             yield [
@@ -89,10 +97,3 @@ class Spool:
                 )
                 for position, row, serial_number, product_name, url, host, alias_of, copies in batch
             ]
-
-    def _write(self) -> None:
-        execute = self._database.executemany
-        execute("INSERT INTO rows VALUES (?, ?, ?)", self._rows)
-        execute("INSERT INTO images VALUES (?, ?, ?, ?, ?)", self._images)
-        execute(_SEEN, [(digest, position) for position, _, _, _, digest in self._images])
-        self._rows, self._images = [], []

@@ -55,6 +55,7 @@ class UrlCells:
         self._separator = separator
         self._cells = cells[first:end]
         self._first_column = FIRST_COLUMN + first
+        self._ends: list[int] = []  # made when there is a problem to tell
         self.text = separator.delimiter.join(self._cells)
         """The cells as one text; empty when the row names no URL."""
 
@@ -83,5 +84,6 @@ class UrlCells:
 
     def column(self, place: int) -> int:
         """The column (from 1) of the cell that holds the character at `place` of the text."""
-        ends = list(accumulate(len(cell) + 1 for cell in self._cells))
-        return self._first_column + bisect_right(ends, place)
+        if not self._ends:
+            self._ends = list(accumulate(len(cell) + 1 for cell in self._cells))
+        return self._first_column + bisect_right(self._ends, place)

@@ -1,15 +1,17 @@
 """Ingest as a process of its own."""
 
 import asyncio
+import resource
 import signal
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 
 import aiohttp
 
 from libs.documents import Documents
 from libs.mongo import Mongo
-from tests.ingests import HEADER, SAMPLE, multipart
+from tests.ingests import HEADER, SAMPLE, multipart, stored
 from tests.processes import environment, memory_of, started
 from tests.waiting import until
 
@@ -98,6 +100,25 @@ async def test_an_upload_under_way_ends_well_when_the_service_is_stopped(
     [accepted] = [event for event in ingest.events if event["event"] == "upload.accepted"]
     assert (accepted["request_id"], accepted["service"]) == (request_id, "ingest")
     assert accepted["trace_id"] in request.trace
+
+
+async def test_a_full_disk_is_told_and_survived(mongo: Mongo, mongo_uri: str, tmp_path: Path) -> None:
+    """When the images being checked do not fit on the disk: 507, nothing stored, and small uploads still pass."""
+    rows = "".join(f"{n},SKU,https://a.example/{n}?{'a' * 1000}\n" for n in range(20_000))
+    form = multipart([(FILE, f"{HEADER}{rows}".encode())])
+    async with (
+        started("ingest", env_of(mongo, mongo_uri, tmp_path), tmp_path) as ingest,
+        aiohttp.ClientSession() as client,
+    ):
+        resource.prlimit(ingest.process.pid, resource.RLIMIT_FSIZE, (2**20, 2**20))
+
+        async def upload(body: bytes) -> tuple[int, str]:
+            async with client.post(f"{ingest.url}/api/upload", data=BytesIO(body), headers=FORM) as answer:
+                return answer.status, str((await answer.json(content_type=None)).get("code"))
+
+        assert await upload(form) == (507, "spool_failed")
+        assert await stored(mongo) == 0
+        assert (await upload(multipart([(FILE, SAMPLE.encode())])))[0] == 200
 
 
 async def test_ingest_says_ready_only_while_the_database_answers(mongo: Mongo, mongo_uri: str, tmp_path: Path) -> None:

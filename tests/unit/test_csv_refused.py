@@ -33,7 +33,7 @@ GOOD = f"1,SKU1,{URL}\n"
         ("2,SKU,https://a.example/a b.jpg", 3, "a space stands inside"),
         ("2,SKU,https://a.example/a\u00a0b.jpg", 3, "a space stands inside"),
         ("2,SKU,https://a.example/a\tb.jpg", 3, "a space stands inside"),
-        ("2,SKU,https://a.example/a\x7fb.jpg", 3, "the URL has the character"),
+        ("2,SKU,https://a.example/a\x7fb.jpg", 3, "no URL may have (U+007F)"),
         ("2,SKU,https://a.example/w_200, h_300/a.jpg", 3, "a space or a quote"),
         ("2,SKU,https://a.example/w_200 ,h_300/a.jpg", 3, "a space stands inside"),
         ('2,SKU,"https://a.example/w_200","h_300/a.jpg"', 3, "a space or a quote"),
@@ -143,6 +143,16 @@ def test_only_the_first_hundred_problems_are_told() -> None:
         CellProblem(3, 3, "only http and https are fetched, not ftp: ftp://a.example"),
         CellProblem(4, 1, "“x” is not an integer"),
     ]
+
+
+def test_a_quote_that_is_never_closed_is_told_though_no_image_was_read() -> None:
+    """The code is not `no_images`: they stand in the cell that does not end."""
+    refused = refusal_of(f'{HEADER}1,"SKU,{URL}\n2,SKU,{URL}\n')
+
+    assert (refused.code, refused.problems) == (
+        "invalid_csv",
+        [CellProblem(2, 2, "the quote that opens this cell is never closed")],
+    )
 
 
 def endless(*rows: str) -> Iterator[bytes]:
