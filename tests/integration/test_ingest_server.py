@@ -65,6 +65,27 @@ async def test_a_second_head_that_is_never_completed_ends_the_connection() -> No
         assert await reader.read() == b""
 
 
+async def test_a_request_that_takes_longer_than_a_head_may_is_answered() -> None:
+    """The deadline is for heads alone: while another connection runs into it, the request before it goes on."""
+    go_on = asyncio.Event()
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        await go_on.wait()
+        return web.Response(text="hello")
+
+    async with (
+        serving(application(slow), "127.0.0.1", 0, shutdown_seconds=5, idle_seconds=0.1) as port,
+        connected(port) as (reader, writer),
+    ):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with connected(port) as (idle_reader, idle_writer):
+            idle_writer.write(HALF_A_HEAD)
+            assert await idle_reader.read() == b""
+        go_on.set()
+
+        assert await reader.readuntil(b"hello")
+
+
 @asynccontextmanager
 async def not_reading(port: int) -> AsyncIterator[None]:
     """A client that asks and then takes next to nothing of the answer."""
