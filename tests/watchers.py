@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from libs.changestream import Wake
-from libs.documents import Documents, HeldImage
+from libs.documents import Documents, HeldImage, Outcome
 from libs.egress import Download
 from libs.imaging import Compressed, Options
 from libs.leases import Holdings
@@ -23,9 +23,13 @@ from services.watcher.settings import WatcherSettings
 
 
 class Downloads:
-    """Answers once `gate` is open; `started` has the URLs in the order they were asked for, `running` those now."""
+    """Answers once `gate` is open, `at_once` even before.
 
-    def __init__(self) -> None:
+    `started` has the URLs in the order they were asked for, `beside` what was running when each began.
+    """
+
+    def __init__(self, *at_once: str) -> None:
+        self.at_once = at_once
         self.gate = asyncio.Event()
         self.started: asyncio.Queue[str] = asyncio.Queue()
         self.running: set[str] = set()
@@ -38,7 +42,8 @@ class Downloads:
         self.beside[url] = set(self.running)
         self.running.add(url)
         self.started.put_nowait(url)
-        await self.gate.wait()
+        if url not in self.at_once:
+            await self.gate.wait()
         self.running.remove(url)
         return Download(url.encode(), url, "image/jpeg")
 
@@ -52,9 +57,29 @@ class Copying:
         return Compressed.jpeg(data, (1, 1), source_bytes=len(data), kept=True)
 
 
+class Writing(Completion):
+    """Writes outcomes once `gate` is open; `reached` when there is one."""
+
+    def __init__(self, documents: Documents) -> None:
+        super().__init__(documents)
+        self.gate, self.reached = asyncio.Event(), asyncio.Event()
+
+    async def finish(self, image: HeldImage, outcome: Outcome, total: int) -> bool:
+        """Waits, then writes."""
+        self.reached.set()
+        await self.gate.wait()
+        return await super().finish(image, outcome, total)
+
+
 @asynccontextmanager
 async def draining(
-    documents: Documents, folder: Path, downloads: Downloads, *, progressed: Callable[[], None], **given: Any
+    documents: Documents,
+    folder: Path,
+    downloads: Downloads,
+    *,
+    progressed: Callable[[], None] = lambda: None,
+    completion: Completion | None = None,
+    **given: Any,
 ) -> AsyncIterator[None]:
     """Drains as a watcher that has just started, until the end of the context; never waits for an event."""
     values = {"sweep_seconds": 0.05, "shutdown_seconds": 30, "storage": folder.as_uri(), "_env_file": None}
@@ -62,7 +87,7 @@ async def draining(
     stop, store = Stop(), open_storage(settings.storage)
     await store.prepare()
     async with AsyncExitStack() as stack:
-        completion = Completion(documents)
+        completion = completion or Completion(documents)
         await stack.enter_async_context(completion.running())
         holdings: Holdings[HeldImage] = Holdings(
             documents.images.leases,

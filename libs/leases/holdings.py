@@ -195,9 +195,6 @@ class Holdings(Generic[HeldT]):
                 return
 
 
-def _identified(items: Iterable[Held]) -> tuple[list[str], list[Any]]:
-    tokens, ids = set(), []
-    for item in items:
-        tokens.add(item.token)
-        ids.append(item.document_id)
-    return list(tokens), ids
+def _identified(items: Iterable[Held]) -> tuple[set[str], list[Any]]:
+    given = list(items)
+    return {item.token for item in given}, [item.document_id for item in given]

@@ -7,6 +7,7 @@ slept past its lease changes nothing. `until` is by the server's clock (`$$NOW`)
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,11 +107,11 @@ class Leases:
             await self._collection.update_many(wanted, [{"$set": {"state": PROCESSING, "lease": lease}}])
         except PyMongoError:
             # The driver does not retry update_many, and the server may have done it: what carries the token is ours.
-            held = await self.held([token], ids)
+            held = await self.held({token}, ids)
             if not held:
                 raise
         else:
-            held = await self.held([token], ids)
+            held = await self.held({token}, ids)
         return Claim(token, sorted(held, key=lambda document: document[self._fields.order]), alone)
 
     async def _candidates(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
@@ -130,17 +131,17 @@ class Leases:
         return self._suspect_after is not None and document["lost_leases"] >= self._suspect_after
 
     async def held(
-        self, tokens: Iterable[str], ids: Iterable[Any], *, session: Session | None = None
+        self, tokens: AbstractSet[str], ids: Iterable[Any], *, session: Session | None = None
     ) -> list[Document]:
         """Those of `ids` that are still held under one of `tokens`."""
         return await self._collection.find(_held(tokens, ids), session=session).to_list(None)
 
-    async def renew(self, tokens: Iterable[str], ids: Iterable[Any]) -> int:
+    async def renew(self, tokens: AbstractSet[str], ids: Iterable[Any]) -> int:
         """Extends the leases on `ids`, in one call for any number of claims, and says how many are still held."""
         result = await self._collection.update_many(_held(tokens, ids), [{"$set": {"lease.until": self._until()}}])
         return result.matched_count
 
-    async def release(self, tokens: Iterable[str], ids: Iterable[Any]) -> int:
+    async def release(self, tokens: AbstractSet[str], ids: Iterable[Any]) -> int:
         """Gives `ids` back unfinished, at no charge, and says how many were still held."""
         result = await self._collection.update_many(
             _held(tokens, ids), {"$set": {"state": PENDING}, "$unset": {"lease": ""}}
@@ -235,5 +236,5 @@ class Leases:
         return {"$add": ["$$NOW", round(self._seconds * 1000)]}
 
 
-def _held(tokens: Iterable[str], ids: Iterable[Any]) -> Document:
+def _held(tokens: AbstractSet[str], ids: Iterable[Any]) -> Document:
     return {"_id": {"$in": list(ids)}, "lease.token": {"$in": list(tokens)}}

@@ -148,7 +148,7 @@ async def test_a_result_whose_lease_has_passed_on_changes_nothing(documents: Doc
     """A holder that was reaped writes and counts nothing; the next holder does."""
     request_id = await accept(documents, [new_images(1)])
     [slept] = await claim_all(documents)
-    await documents.images.leases.release(slept.token, [slept.document_id])
+    await documents.images.leases.release({slept.token}, [slept.document_id])
     [other] = await claim_all(documents)
     assert await documents.images.finish([(slept, FAILURE)]) == []
     assert await documents.images.retry(slept, FAILURE.error, 1) is False

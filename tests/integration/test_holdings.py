@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,7 @@ class Renewing(Leases):
         """A third of the hour, once there was a first renewal."""
         return super().renewal_seconds if self._tried else 0.0
 
-    async def renew(self, tokens: Iterable[str], ids: Iterable[Any]) -> int:
+    async def renew(self, tokens: AbstractSet[str], ids: Iterable[Any]) -> int:
         """Renews; with a clock, MongoDB takes as long as there is between two renewals."""
         self.tries.put_nowait(None)
         self._tried = True
@@ -169,7 +170,7 @@ async def test_what_was_lost_and_claimed_again_goes_on_under_the_new_claim(mongo
     async with holding(leases, stop) as holdings:
         holdings.start(item, first, name="first")
         await first.begun.wait()
-        await leases.release([item.token], [item.document_id])
+        await leases.release({item.token}, [item.document_id])
         again = await leases.claim(1)
         holdings.start(Item(item.document_id, again.token), second, name="second")
         await second.begun.wait()

@@ -79,7 +79,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def renew(self, claim: Held, data: st.DataObject) -> None:
         """Only what is still held gets a later end."""
         held = self.still_held(claim, ids := some_of(claim, data))
-        assert self.run(self.holders[claim.holder].renew([claim.token], ids)) == len(held)
+        assert self.run(self.holders[claim.holder].renew({claim.token}, ids)) == len(held)
         for document in held:
             document.expired = False
 
@@ -87,7 +87,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def release(self, claim: Held, data: st.DataObject) -> None:
         """Only what is still held is given back, at no charge."""
         held = self.still_held(claim, ids := some_of(claim, data))
-        assert self.run(self.holders[claim.holder].release([claim.token], ids)) == len(held)
+        assert self.run(self.holders[claim.holder].release({claim.token}, ids)) == len(held)
         for document in held:
             document.leave("pending")
 
@@ -115,7 +115,7 @@ class LeaseMachine(RuleBasedStateMachine):
         """Completes in a transaction what is still held, and says how many that was."""
 
         async def work(session: Session) -> int:
-            held = await self.holders[claim.holder].held([claim.token], ids, session=session)
+            held = await self.holders[claim.holder].held({claim.token}, ids, session=session)
             await self.collection.update_many(
                 {"_id": {"$in": [document["_id"] for document in held]}},
                 {"$set": {"state": "completed"}, "$unset": {"lease": ""}},
@@ -297,7 +297,7 @@ class LeaseMachine(RuleBasedStateMachine):
         holders = [
             (document["_id"], claim.holder)
             for claim in self.claimed
-            for document in self.run(self.holders[claim.holder].held([claim.token], claim.ids))
+            for document in self.run(self.holders[claim.holder].held({claim.token}, claim.ids))
         ]
         assert sorted(holders) == [(one.rank, one.holder) for one in self.in_state("processing")]
 
@@ -339,7 +339,7 @@ async def waited(task: asyncio.Task[ResultT]) -> ResultT:
 def test_leases_do_what_their_model_does(mongo_uri: str) -> None:
     """Whatever holders, clocks and sweeps do and in whatever order, the collection is what the model says."""
     bounds = settings(
-        max_examples=60,
+        max_examples=40,
         stateful_step_count=50,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],

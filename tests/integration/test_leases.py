@@ -83,10 +83,10 @@ async def test_an_expired_lease_is_taken_back_and_fences_its_holder(mongo: Mongo
     assert await sleeper.reap() == 1
     other = await leases(mongo, holder="two").claim(1)
     assert [document["lost_leases"] for document in other.documents] == [1]
-    assert await sleeper.renew([slept.token], [1]) == 0
-    assert await sleeper.release([slept.token], [1]) == 0
+    assert await sleeper.renew({slept.token}, [1]) == 0
+    assert await sleeper.release({slept.token}, [1]) == 0
     assert await sleeper.delay(slept.token, 1, 1, {}) is False
-    assert await sleeper.renew([other.token], [1]) == 1
+    assert await sleeper.renew({other.token}, [1]) == 1
 
 
 async def test_renewal_moves_the_end(mongo: Mongo) -> None:
@@ -95,7 +95,7 @@ async def test_renewal_moves_the_end(mongo: Mongo) -> None:
     holder = leases(mongo)
     claim = await holder.claim(1)
     await expire(mongo)
-    assert await holder.renew([claim.token], [1]) == 1
+    assert await holder.renew({claim.token}, [1]) == 1
     assert await holder.reap() == 0
 
 

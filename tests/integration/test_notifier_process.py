@@ -50,7 +50,8 @@ async def test_a_notifier_killed_during_the_post_loses_nothing(
     mongo: Mongo, mongo_uri: str, documents: Documents, tmp_path: Path
 ) -> None:
     """Kill -9 while the receiver holds the connection: the next notifier delivers under the same id."""
-    env = env_of(mongo, mongo_uri, tmp_path, DARKROOM_LEASE_SECONDS="3", DARKROOM_OPERATION_SECONDS="0.9")
+    often = {"DARKROOM_LEASE_SECONDS": "3", "DARKROOM_OPERATION_SECONDS": "0.9", "DARKROOM_SWEEP_SECONDS": "0.2"}
+    env = env_of(mongo, mongo_uri, tmp_path, **often)
     gate = asyncio.Event()
     async with receiving(waits_for(gate)) as receiver:
         request_id = await close_request(documents, receiver.url)

@@ -13,6 +13,7 @@ from libs.runtime import metrics
 from services.notifier.event import event_of
 from tests.notifiers import close_request, delivery_in, notifier_settings, notifying
 from tests.processes import SECRET
+from tests.waiting import until
 from tests.webhook_server import Received, receiving, waits_for
 
 
@@ -175,3 +176,33 @@ async def test_an_outcome_that_mongodb_would_not_take_is_written_later(documents
         finally:
             await admin.command({"configureFailPoint": "failCommand", "mode": "off"})
     assert len(receiver.received) == delivery.attempts_made == 1
+
+
+async def test_a_stopping_notifier_writes_what_it_knows(documents: Documents, mongo_uri: str) -> None:
+    """With no time left and a MongoDB that errs, the webhook that has arrived is written down and not sent again."""
+    admin = documents.mongo.client.admin
+    before = answered()
+
+    async def breaks_updates(_: Received) -> web.StreamResponse:
+        data = {"failCommands": ["update"], "errorCode": 50, "appName": "darkroom-notifier"}
+        await admin.command({"configureFailPoint": "failCommand", "mode": {"times": 3}, "data": data})
+        return web.Response()
+
+    async def known() -> bool:
+        return answered() > before
+
+    settings = notifier_settings(documents, mongo_uri, shutdown_seconds=1e-6, lease_seconds=60)
+    async with receiving(breaks_updates) as receiver:
+        request_id = await close_request(documents, receiver.url)
+        try:
+            async with notifying(settings):
+                await until(known, "the webhook is answered")
+        finally:
+            await admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+    [delivery] = await documents.deliveries.of_request(request_id)
+    assert (delivery.state, delivery.attempts_made) == ("delivered", 1)
+
+
+def answered() -> float:
+    """Seconds that attempts with an answer have taken in this process."""
+    return float(metrics.WEBHOOK_SECONDS._sum.get())

@@ -110,11 +110,11 @@ async def put_off_and_lose_images(documents: Documents, outside: Mongo) -> None:
     await documents.requests.accept(new_request(8), [new_images(0, 8)], uuid4())
     claim, held = await documents.images.claim(7)
     leases, ids = documents.images.leases, [image.document_id for image in held]
-    assert await leases.renew([claim.token], ids) == len(ids)
+    assert await leases.renew({claim.token}, ids) == len(ids)
     assert await documents.images.retry(held[0], FAILURE, 0)
     assert await leases.next_due_seconds() == 0
     assert await leases.promote() == 1
-    assert await leases.release([claim.token], [ids[1]]) == 1
+    assert await leases.release({claim.token}, [ids[1]]) == 1
     past = [{"$set": {"lease.until": {"$subtract": ["$$NOW", 1]}}}]
     await outside.collection("images").update_many({"lease.token": claim.token}, past)
     assert await leases.reap() == len(ids) - 2

@@ -13,7 +13,7 @@ from libs.storage import open_storage
 from tests.processes import environment, started
 from tests.sources import photograph, served
 from tests.waiting import until
-from tests.watchers import Downloads, draining
+from tests.watchers import Downloads, Writing, draining
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 OUTPUT = Output(name="a" * 64 + ".jpg", bytes=40, source_bytes=100, width=4, height=3, format="jpeg")
@@ -213,14 +213,35 @@ async def test_a_suspect_runs_with_nothing_beside_it(documents: Documents, tmp_p
 
 async def test_an_image_without_its_request_is_removed(documents: Documents, tmp_path: Path) -> None:
     """It is neither downloaded nor counted, and does not come back."""
-    downloads, turns = Downloads(), Turns()
+    downloads = Downloads()
     request_id = await submit(documents, ["http://h/orphan"])
     await documents.requests.collection.delete_one({"_id": request_id})
 
     async def gone() -> bool:
         return await states(documents) == {}
 
-    async with draining(documents, tmp_path, downloads, progressed=turns):
+    async with draining(documents, tmp_path, downloads):
         await until(gone, "the image is removed")
     assert downloads.started.empty()
     assert await documents.mongo.collection("progress").count_documents({}) == 0
+
+
+async def test_a_stopping_watcher_writes_what_it_knows(documents: Documents, tmp_path: Path) -> None:
+    """With no time left, an image whose outcome waits to be written is completed; one that downloads is given back."""
+    downloads, writing = Downloads("http://h/known"), Writing(documents)
+    await submit(documents, ["http://h/known", "http://h/hangs"])
+
+    async def given_back() -> bool:
+        return (await states(documents))["http://h/hangs"] == "pending"
+
+    async def write_at_last() -> None:
+        await until(given_back, "what hangs is given back")
+        writing.gate.set()
+
+    watcher = draining(documents, tmp_path, downloads, completion=writing, shutdown_seconds=1e-6)
+    async with asyncio.TaskGroup() as tasks, watcher:
+        for _ in range(2):
+            await downloads.started.get()
+        await writing.reached.wait()
+        tasks.create_task(write_at_last())
+    assert await states(documents) == {"http://h/known": "completed", "http://h/hangs": "pending"}
