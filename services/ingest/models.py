@@ -200,7 +200,7 @@ class CatalogueProblem(BaseModel):
 
     line: int = Field(ge=1, description="The line of the file where the row starts, from 1.", examples=[2])
     column: int | None = Field(ge=1, description="The column, from 1; null when it is the line as a whole.")
-    detail: str = Field(examples=["'one' is not an integer"])
+    detail: str = Field(examples=["“one” is not an integer"])
 
 
 class InvalidRequest(Problem):
