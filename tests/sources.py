@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from PIL import Image, ImageDraw
 
+from libs.runtime.health import serve_app
+
 
 def photograph(width: int = 320, height: int = 240, *, shade: int = 0, quality: int = 95) -> bytes:
     """A JPEG with a red left and a blue right half, some texture, and `shade` to tell one from another."""
@@ -76,11 +78,6 @@ async def served(images: Mapping[str, bytes]) -> AsyncIterator[Sources]:
 
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    sources.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serve_app(app, "127.0.0.1", 0) as port:
+        sources.url = f"http://127.0.0.1:{port}"
         yield sources
-    finally:
-        await runner.cleanup()

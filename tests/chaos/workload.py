@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from aiohttp import web
 
+from libs.runtime.health import serve_app
 from tests.receivers import Received
 from tests.sources import photograph
 
@@ -72,14 +73,9 @@ async def outside(rng: random.Random) -> AsyncIterator[World]:
     app = web.Application()
     app.router.add_post("/hook", hook)
     app.router.add_get("/{path:.*}", image)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    world.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serve_app(app, "127.0.0.1", 0) as port:
+        world.url = f"http://127.0.0.1:{port}"
         yield world
-    finally:
-        await runner.cleanup()
 
 
 def uploads(rng: random.Random, images: int, url: str) -> list[Upload]:

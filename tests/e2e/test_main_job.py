@@ -157,3 +157,36 @@ async def test_two_watchers_and_two_notifiers_do_nothing_twice(mongo_uri: str, t
     assert all(compressed)
     assert sorted(json.loads(one.body)["request_id"] for one in received) == sorted(requests)
     assert len(receiver.received) == 5
+
+
+async def test_a_request_is_cancelled_while_a_watcher_works_on_it(mongo_uri: str, tmp_path: Path) -> None:
+    """What was done stays, the rest is cancelled, downloads that hang are dropped, and the webhook says so."""
+    images = {f"{n}.jpg": photograph(96, 64, shade=n) for n in range(20)}
+    env = environment(mongo_uri, tmp_path, DARKROOM_LEASE_SECONDS="3", DARKROOM_OPERATION_SECONDS="0.9")
+    async with AsyncExitStack() as stack:
+        sources = await stack.enter_async_context(served(images))
+        receiver = await stack.enter_async_context(receiving())
+        client = await stack.enter_async_context(aiohttp.ClientSession())
+        ingest, watcher, _ = [
+            await stack.enter_async_context(started(name, env, tmp_path)) for name in ("ingest", "watcher", "notifier")
+        ]
+        sources.close()
+        csv = HEADER + "".join(f"{n},SKU{n},{sources.link(f'{n}.jpg')}\n" for n in range(20))
+        request_id = await upload(client, ingest.url, csv, receiver.url)
+        await sources.waiting_for(8)
+        async with client.delete(f"{ingest.url}/api/requests/{request_id}") as answer:
+            assert (answer.status, (await answer.json())["status"]) == (200, "cancelled")
+        [received] = await receiver.wait(1)
+        assert json.loads(received.body)["type"] == "request.cancelled"
+        done = await status_of(client, ingest.url, request_id)
+        assert (done["status"], done["completed"], done["cancelled"]) == ("cancelled", 0, 20)
+        async with client.delete(f"{ingest.url}/api/requests/{request_id}") as answer:
+            assert answer.status == 409
+
+        # The renewal notices that the leases are gone, and the watcher is free for the next request.
+        second = await upload(client, ingest.url, HEADER + f"1,SKU1,{sources.link('1.jpg')}\n")
+        await sources.waiting_for(9)
+        sources.open()
+        await reached(client, ingest.url, second, "completed")
+        assert await watcher.stop() == 0
+    assert not [event for event in watcher.events if event.get("request_id") == request_id and "bytes_out" in event]
