@@ -5,12 +5,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 
 import click
 
-from libs.runtime.settings import CommonSettings, InvalidSettingsError, load
+from libs.runtime.settings import CommonSettings, InvalidSettingsError, known_names, load, unknown_names
 from services.cli.extras import SERVICES, require
 from services.cli.fleet import search_path, service_argv
 
@@ -65,9 +66,17 @@ def up(watchers: int, notifiers: int, data_dir: Path, port: int | None) -> None:
     no_start = (MongodFailedError, MongodNotFoundError, PortTakenError, ServiceBrokenError, ServiceRefusedError)
     with _one_sentence(DataFolderError, *no_start):
         settings = load(UpSettings) if port is None else load(UpSettings, port=port)
+        _warn_of_unknown_names()
         if sys.stderr.isatty() and not settings.is_set("log_format"):
             settings = settings.model_copy(update={"log_format": "console"})
         sys.exit(Up(settings, DataFolder(data_dir), watchers=watchers, notifiers=notifiers).run())
+
+
+def _warn_of_unknown_names() -> None:
+    for name in unknown_names():
+        near = get_close_matches(name, known_names(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        click.echo(f"Warning: there is no setting {name}{hint}", err=True)
 
 
 @main.command()

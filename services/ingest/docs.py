@@ -72,7 +72,7 @@ _HEADERS = {
 
 
 def docs_routes(document: str) -> list[web.RouteDef]:
-    """The pages, their assets, and /openapi.json with `document`."""
+    """The pages, to which `/` leads, their assets, and /openapi.json with `document`."""
     texts = {**_TEXTS, "/openapi.json": (document, "application/json")}
 
     async def text(request: web.Request) -> web.StreamResponse:
@@ -84,7 +84,10 @@ def docs_routes(document: str) -> list[web.RouteDef]:
         body = await asyncio.to_thread(_asset, name)
         return web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
 
-    return [*(web.get(path, text) for path in texts), *(web.get(path, asset) for path in _FILES)]
+    async def front(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": "/docs"})
+
+    return [web.get("/", front), *(web.get(path, text) for path in texts), *(web.get(path, asset) for path in _FILES)]
 
 
 @cache

@@ -138,3 +138,15 @@ async def test_a_service_that_cannot_even_start_stops_up_with_what_it_said(tmp_p
     assert done.code == 2
     assert "Error: watcher ended 3 times before it was ready, at last with exit code 1, saying:\n" in done.err
     assert done.err.endswith("  ImportError: watcher is broken here\nIts log stands above.\n")
+
+
+async def test_a_wrong_network_stops_up_before_anything_starts_and_a_misspelt_name_is_told(tmp_path: Path) -> None:
+    """One sentence about the value and one about the name, and no database was begun."""
+    settings = {"DARKROOM_EGRESS_ALLOW": "127.0.0.0/99", "DARKROOM_WORKRES": "3"}
+    done = await darkroom("up", "--port", "0", folder=tmp_path, **settings)
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("Error: DARKROOM_EGRESS_ALLOW")
+    assert not (tmp_path / ".darkroom" / "mongo").exists()
+    settings = {"DARKROOM_WORKRES": "3", "DARKROOM_WEBHOOK_SECRET": "guess"}
+    done = await darkroom("up", "--port", "0", folder=tmp_path, **settings)
+    assert "Warning: there is no setting DARKROOM_WORKRES; did you mean DARKROOM_WORKERS?" in done.err

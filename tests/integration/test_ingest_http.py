@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
 
+import aiohttp
 import pytest
 import yarl
 
@@ -29,13 +30,19 @@ async def bare(tmp_path: Path) -> AsyncIterator[Ingest]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/upload/", "/docs/assets/../x", "/compressed_images/", "/favicon.ico"]
+    "path", ["/nothing", "/api", "/api/upload/", "/docs/assets/../x", "/compressed_images/", "/favicon.ico"]
 )
 async def test_an_unknown_path_is_a_404(bare: Ingest, path: str) -> None:
     """With a problem like every other error."""
     status, body = await bare.call("GET", path)
 
     assert (status, body["code"], body["title"]) == (404, "not_found", "Not Found")
+
+
+async def test_the_address_alone_leads_to_the_documentation(bare: Ingest) -> None:
+    """Who opens the URL that `up` prints is not met by an error."""
+    async with aiohttp.ClientSession() as client, client.get(f"{bare.url}/") as answer:
+        assert (answer.status, answer.url.path, answer.content_type) == (200, "/docs", "text/html")
 
 
 @pytest.mark.parametrize(
