@@ -32,7 +32,8 @@ def configure_logging(service: str, settings: CommonSettings, *, stream: TextIO 
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        # Writes a line with its end in one call: several processes may share the stream, as under `darkroom up`.
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
