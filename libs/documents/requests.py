@@ -165,7 +165,8 @@ class Requests:
         """The next page of open requests, oldest first; from the oldest again behind the last."""
         expired = {"$and": [{"$ne": ["$loaded", True]}, {"$lt": ["$loader.until", "$$NOW"]}]}
         projection: Document = {"total": 1, "status": 1, "loaded": 1, "created_at": 1, "expired": expired}
-        since = {"created_at": {"$gt": self._swept}} if self._swept else {}
+        # From the last one's moment on, not behind it: another request may have been made in the same millisecond.
+        since = {"created_at": {"$gte": self._swept}} if self._swept else {}
         page = await self._collection.find(
             {"closed": False, **since}, projection, sort=[("created_at", 1)], limit=_SWEEP_PAGE
         ).to_list(None)

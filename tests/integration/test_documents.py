@@ -269,6 +269,27 @@ async def test_sweeps_get_round_to_every_open_request(documents: Documents) -> N
     assert [one for some in closed for one in some] == [(request_id, "cancelled")]
 
 
+async def test_a_sweep_leaves_out_no_request_made_in_the_same_millisecond(documents: Documents) -> None:
+    """The first page ends between two requests of one moment; the second page begins with that moment."""
+    moments = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=min(n, 99)) for n in range(101)]
+    await documents.requests.collection.insert_many(
+        [
+            {
+                "_id": f"{n:03}",
+                "status": "processing",
+                "loaded": True,
+                "closed": False,
+                "total": 1,
+                "created_at": moment,
+            }
+            for n, moment in enumerate(moments)
+        ]
+    )
+    await documents.requests.collection.update_one({"_id": "100"}, {"$set": {"status": "cancelled"}})
+    closed = [*await documents.requests.sweep(), *await documents.requests.sweep()]
+    assert closed == [("100", "cancelled")]
+
+
 async def test_an_interrupted_upload_cannot_be_cancelled_and_says_that_it_failed(documents: Documents) -> None:
     """Its status is final."""
     request_id = await accept(documents, [new_images(1)])
