@@ -2,13 +2,15 @@
 
 Documents are the truth and a stream only wakes: whatever an event would trigger is also found by the draining query,
 so a lost event, a dead stream or lost history cost time and never work, and no resume token is stored. (The shape of a
-Kubernetes informer: list, watch, list again when the history is gone.)
+Kubernetes informer: list, watch, list again when the history is gone.) A replica that gets no permit to listen drains
+about every second instead.
 """
 
 import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
@@ -16,6 +18,7 @@ from typing import Literal, TypeAlias
 import structlog
 from pymongo.errors import PyMongoError
 
+from libs.changestream.permits import Permit, Permits
 from libs.changestream.stream import Batch, ChangeStream, Event, HistoryLostError
 from libs.runtime import metrics
 from libs.runtime.health import Health
@@ -24,17 +27,19 @@ from libs.runtime.lifecycle import Stop
 _log = structlog.get_logger()
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
+_POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Wake:
     """Why the consumer is to drain, and the events that say so.
 
-    `start`: the consumer begins or comes back after an error. `listen`: the stream is open from now on. `busy`: the
-    drain before found work. `due`: delayed work is due. `sweep`: nothing has happened for the sweep interval.
+    `start`: the consumer begins or comes back after an error. `listen`: the stream is open from now on. `due`: delayed
+    work is due. `sweep`: nothing has happened for the sweep interval. `poll`: a replica without a stream looks whether
+    there is new work; many do so every second, so it must cost next to nothing.
     """
 
-    cause: Literal["start", "listen", "busy", "event", "due", "sweep"]
+    cause: Literal["start", "listen", "event", "due", "sweep", "poll"]
     events: Sequence[Event] = ()
 
 
@@ -45,29 +50,33 @@ Drain: TypeAlias = Callable[[Wake], Awaitable[bool]]
 class Consumer:
     """Runs a drain whenever there may be work.
 
-    `next_due_seconds` says when delayed work is due next, so that it need not wait for the sweep. `on_listening` is
-    called once, at the first drain behind which the stream is open: from then on an event wakes the consumer.
+    Of its replicas those with one of the `permits` listen to the stream. `next_due_seconds` says when delayed work is
+    due next, so that it need not wait for the sweep. `on_ready` is called once, when the consumer first waits, so that
+    new work wakes it, or when it has found so much to do that it does not come to wait.
     """
 
     def __init__(
         self,
         name: str,
         open_stream: Callable[[], ChangeStream],
+        permits: Permits,
         *,
         sweep_seconds: float,
         next_due_seconds: Callable[[], Awaitable[float | None]],
         stop: Stop,
         health: Health,
-        on_listening: Callable[[], None] | None = None,
+        on_ready: Callable[[], None] | None = None,
     ) -> None:
         self._name = name
         self._open_stream = open_stream
+        self._permits = permits
         self._sweep_seconds = sweep_seconds
         self._next_due_seconds = next_due_seconds
         self._stop = stop
         self._health = health
-        self._on_listening = on_listening
+        self._on_ready = on_ready
         self._pause_seconds = 0.0
+        self._sweep_at = 0.0
 
     async def run(self, drain: Drain) -> None:
         """Returns after the stop; waits out errors of the database, being not ready meanwhile."""
@@ -93,36 +102,51 @@ class Consumer:
 
         A drain may last for hours, and only its own steps tell that it gets on.
         """
+        self._gets_on()
+        self._is_ready()
+
+    def _gets_on(self) -> None:
         self._health.beat()
         if not self._stop.is_set:
             self._health.set_ready()
 
+    def _is_ready(self) -> None:
+        if self._on_ready is not None:
+            self._on_ready()
+            self._on_ready = None
+
     async def _turn(self, drain: Drain, wake: Wake) -> Wake:
         await self._drained(drain, wake)
-        async with self._open_stream() as stream:
-            wake = Wake("listen")
-            while not self._stop.is_set:
-                if await self._drained(drain, wake):
-                    return Wake("busy")
-                if self._on_listening is not None:
-                    self._on_listening()
-                    self._on_listening = None
-                wake = await self._next(stream)
-                if wake.cause == "event":
-                    return wake
+        async with self._permits.one() as permit:
+            if permit is None:
+                return await self._poll()
+            async with self._open_stream() as stream:
+                wake = Wake("listen")
+                # While it drains nobody reads the stream or renews the permit: a long drain lets others listen.
+                while not self._stop.is_set and await permit.lasts():
+                    await self._drained(drain, wake)
+                    self._is_ready()
+                    wake = await self._next(stream, permit)
         return wake
 
-    async def _drained(self, drain: Drain, wake: Wake) -> bool:
+    async def _drained(self, drain: Drain, wake: Wake) -> None:
         metrics.WAKEUPS.labels(self._name, wake.cause).inc()
+        if wake.cause != "poll":
+            self._sweep_at = time.monotonic() + _jittered(self._sweep_seconds)
         found = await drain(wake)
         if found and wake.cause == "sweep":
             metrics.SWEEP_FINDS.labels(self._name).inc()
-        self.progressed()
-        return found
+        self._gets_on()
 
-    async def _next(self, stream: ChangeStream) -> Wake:
+    async def _poll(self) -> Wake:
+        self._is_ready()
+        self._pause_seconds = 0.0
+        await self._sleep(_jittered(_POLL_SECONDS))
+        return Wake("sweep" if time.monotonic() >= self._sweep_at else "poll")
+
+    async def _next(self, stream: ChangeStream, permit: Permit) -> Wake:
         due = await self._next_due_seconds()
-        sweep = self._sweep_seconds * random.uniform(0.75, 1.25)  # noqa: S311 (jitter)
+        sweep = _jittered(self._sweep_seconds)
         is_due_first = due is not None and due < sweep
         until = time.monotonic() + (due if due is not None and is_due_first else sweep)
         while not self._stop.is_set and (left := until - time.monotonic()) > 0:
@@ -130,12 +154,14 @@ class Consumer:
             batch = await stream.read(left)
             self._health.beat()
             self._measure(batch)
+            if stream.resumes != resumes:
+                await self._resumed()
+            else:
+                self._pause_seconds = 0.0
             if batch.events:
                 return Wake("event", batch.events)
-            if stream.resumes == resumes:
-                self._pause_seconds = 0.0
-            else:
-                await self._resumed()
+            if not await permit.lasts():
+                return Wake("poll")
         return Wake("due" if is_due_first else "sweep")
 
     async def _resumed(self) -> None:
@@ -152,9 +178,14 @@ class Consumer:
 
     async def _pause(self) -> None:
         self._pause_seconds = min(max(_FIRST_PAUSE_SECONDS, self._pause_seconds * 2), _LONGEST_PAUSE_SECONDS)
-        jittered = self._pause_seconds * random.uniform(0.5, 1.0)  # noqa: S311 (jitter)
-        try:
-            async with asyncio.timeout(jittered):
+        await self._sleep(self._pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Returns after that time, or at the stop."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
                 await self._stop.wait()
-        except TimeoutError:
-            return
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(0.75, 1.25)  # noqa: S311 (spreads the replicas)

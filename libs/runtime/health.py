@@ -17,10 +17,10 @@ class Health:
     """What a service says of itself.
 
     `ready` is true while the service takes on work; `reason` says why it does not. A consumer calls `beat` each time
-    its main loop turns; the service counts as dead when that stops for `beat_within_seconds` (None: no loop to watch).
+    its main loop turns; the service counts as dead when that stops for `beat_within_seconds`.
     """
 
-    beat_within_seconds: float | None = None
+    beat_within_seconds: float = 120.0
     ready: bool = False
     reason: str = "starting"
     _beaten: float = field(default_factory=time.monotonic)
@@ -40,7 +40,7 @@ class Health:
     @property
     def alive(self) -> bool:
         """Whether the main loop has turned lately."""
-        return self.beat_within_seconds is None or time.monotonic() - self._beaten < self.beat_within_seconds
+        return time.monotonic() - self._beaten < self.beat_within_seconds
 
 
 def health_routes(health: Health) -> list[web.RouteDef]:

@@ -5,7 +5,8 @@ from prometheus_client import Counter, Gauge, Histogram
 # --- every service ---------------------------------------------------------------------------------------------------
 WAKEUPS = Counter(
     "darkroom_wakeups_total",
-    "Why an idle replica looked for work: a change event, delayed work that is due, the sweep interval …",
+    "Why a replica looked for work: start, listen (its stream opened), event, due (delayed work), sweep, or poll (it "
+    "had no permit to read a stream, see DARKROOM_STREAM_READERS).",
     ["consumer", "cause"],
 )
 STREAM_EVENTS = Counter("darkroom_stream_events_total", "Change events read from MongoDB.", ["consumer"])

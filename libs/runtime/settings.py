@@ -75,6 +75,11 @@ class CommonSettings(_Group):
         gt=0,
         description="An idle replica looks for work this often even when no change event wakes it (with jitter).",
     )
+    stream_readers: int = Field(
+        default=4,
+        ge=0,
+        description="Idle replicas of a service that read a change stream at once; others look for work every second.",
+    )
     shutdown_seconds: float = Field(
         default=20.0,
         gt=0,

@@ -22,8 +22,6 @@ from services.ingest.routes import operations
 from services.ingest.server import serving
 from services.ingest.settings import IngestSettings
 
-_DEAD_AFTER_SECONDS = 120.0
-
 
 def build(context: Context, health: Health) -> web.Application:
     """The web application: the API, its documentation and the health routes."""
@@ -44,7 +42,7 @@ async def serve(settings: IngestSettings, process: Process, *, storage: LocalSto
     It answers health checks while it waits for MongoDB. After the stop it accepts no connection, and uploads that are
     under way get `shutdown_seconds` to end.
     """
-    health = Health(beat_within_seconds=_DEAD_AFTER_SECONDS)
+    health = Health()
     context = Context(
         settings=settings,
         policy=EgressPolicy(settings.egress_allow),

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from functools import cache
 from typing import Any
 
-from libs.changestream import ChangeStream, Consumer
+from libs.changestream import ChangeStream, Consumer, Permits
 from libs.documents import Delivery, connected
 from libs.egress import EgressPolicy, GuardedSession
 from libs.leases import Holdings
@@ -17,8 +16,6 @@ from services.notifier.courier import Courier
 from services.notifier.rounds import Rounds
 from services.notifier.sender import Poster, Sender
 from services.notifier.settings import NotifierSettings
-
-_DEAD_AFTER_SECONDS = 120.0
 
 # A request that was closed is to be announced; one that was announced has deliveries, which all notifiers share.
 _PIPELINE: Sequence[dict[str, Any]] = (
@@ -40,13 +37,12 @@ async def serve(settings: NotifierSettings, process: Process, *, poster: Poster 
 
     After the stop it claims no more, lets what runs end within `shutdown_seconds`, and gives the rest back.
     """
-    health = Health(beat_within_seconds=_DEAD_AFTER_SECONDS)
+    health = Health()
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(serve_health(health, settings.host, settings.notifier_port))
         documents = await stack.enter_async_context(connected(settings, "notifier", stop=process.stop, health=health))
         deliveries = documents.deliveries
         session = await stack.enter_async_context(_session(settings))
-        announce = cache(lambda: process.announce(settings.local_url(port)))
         holdings: Holdings[Delivery] = Holdings(
             deliveries.leases,
             settings.webhook_in_flight,
@@ -68,19 +64,22 @@ async def serve(settings: NotifierSettings, process: Process, *, poster: Poster 
         consumer = Consumer(
             "notifier",
             lambda: ChangeStream(documents.mongo, documents.requests.collection, _PIPELINE),
+            Permits(documents.mongo, "notifier", limit=settings.stream_readers),
             sweep_seconds=settings.sweep_seconds,
             next_due_seconds=deliveries.leases.next_due_seconds,
             stop=process.stop,
             health=health,
-            on_listening=announce,
+            on_ready=lambda: process.announce(settings.local_url(port)),
         )
-
-        def progressed() -> None:
-            consumer.progressed()
-            announce()  # with much to do it may not listen for long
-
         announcer = Announcer(documents, base_url=settings.base_url(), stop=process.stop)
-        rounds = Rounds(deliveries, announcer, courier, stop=process.stop, progressed=progressed)
+        rounds = Rounds(
+            deliveries,
+            announcer,
+            courier,
+            sweep_seconds=settings.sweep_seconds,
+            stop=process.stop,
+            progressed=consumer.progressed,
+        )
         await consumer.run(rounds.drain)
 
 

@@ -1,5 +1,7 @@
 """The notifier's drain: round after round until nothing is left to start."""
 
+import random
+import time
 from collections.abc import Callable
 
 from libs.changestream import Wake
@@ -22,17 +24,22 @@ class Rounds:
         announcer: Announcer,
         courier: Courier,
         *,
+        sweep_seconds: float,
         stop: Stop,
         progressed: Callable[[], None],
     ) -> None:
         self._deliveries = deliveries
         self._announcer = announcer
         self._courier = courier
+        self._sweep_seconds = sweep_seconds
         self._stop = stop
         self._progressed = progressed
+        self._next_sweep = 0.0
 
-    async def drain(self, _: Wake) -> bool:
-        """Reaps, promotes, announces and starts deliveries until none is left; true when there was anything to do."""
+    async def drain(self, wake: Wake) -> bool:
+        """Announces and starts deliveries until none is left, sweeping now and then; true when it found anything."""
+        if wake.cause in {"start", "due", "sweep"}:
+            self._next_sweep = 0.0
         found = False
         while not self._stop.is_set and await self._round():
             found = True
@@ -40,7 +47,15 @@ class Rounds:
         return found
 
     async def _round(self) -> bool:
-        tended = await self._deliveries.leases.tend()
+        tended = await self._sweep() if time.monotonic() >= self._next_sweep else 0
         announced = await self._announcer.announce()
         started = await self._courier.fill()
         return bool(tended or announced or started)
+
+    async def _sweep(self) -> int:
+        """Takes back what was lost and promotes what is due, all of it before the next sweep is due."""
+        tended = await self._deliveries.leases.tend()
+        if not tended:
+            jitter = random.uniform(0.75, 1.25)  # noqa: S311 (spreads the replicas)
+            self._next_sweep = time.monotonic() + self._sweep_seconds * jitter
+        return tended

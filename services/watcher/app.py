@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from functools import cache
 from typing import Any
 
-from libs.changestream import ChangeStream, Consumer
+from libs.changestream import ChangeStream, Consumer, Permits
 from libs.documents import HeldImage, connected
 from libs.egress import EgressPolicy, GuardedSession
 from libs.imaging import CodecPool
@@ -20,8 +19,6 @@ from services.watcher.completion import Completion
 from services.watcher.crew import Crew
 from services.watcher.pipeline import Codec, Downloader, Pipeline, Store
 from services.watcher.settings import WatcherSettings
-
-_DEAD_AFTER_SECONDS = 120.0
 
 # A request that was inserted whole, or one that has got another batch of images; `rank` is where its new images begin.
 _PIPELINE: Sequence[dict[str, Any]] = (
@@ -52,7 +49,7 @@ async def serve(
     store: Store | None = None,
 ) -> None:
     """Runs a watcher until `process.stop`; what is given replaces the part built from the settings."""
-    health = Health(beat_within_seconds=_DEAD_AFTER_SECONDS)
+    health = Health()
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(serve_health(health, settings.host, settings.watcher_port))
         documents = await stack.enter_async_context(connected(settings, "watcher", stop=process.stop, health=health))
@@ -64,7 +61,6 @@ async def serve(
             download_seconds=settings.download_seconds,
             max_pixels=settings.max_pixels,
         )
-        announce = cache(lambda: process.announce(settings.local_url(port)))
         completion = Completion(documents)
         await stack.enter_async_context(completion.running())
         holdings: Holdings[HeldImage] = Holdings(
@@ -79,24 +75,20 @@ async def serve(
         consumer = Consumer(
             "watcher",
             lambda: ChangeStream(documents.mongo, documents.requests.collection, _PIPELINE),
+            Permits(documents.mongo, "watcher", limit=settings.stream_readers),
             sweep_seconds=settings.sweep_seconds,
             next_due_seconds=documents.images.leases.next_due_seconds,
             stop=process.stop,
             health=health,
-            on_listening=announce,
+            on_ready=lambda: process.announce(settings.local_url(port)),
         )
-
-        def progressed() -> None:
-            consumer.progressed()
-            announce()  # with much to do it may not listen for hours
-
         crew = Crew(
             documents,
             Attempts(settings, documents, pipeline, completion),
             holdings,
             sweep_seconds=settings.sweep_seconds,
             stop=process.stop,
-            progressed=progressed,
+            progressed=consumer.progressed,
         )
         await consumer.run(crew.drain)
 

@@ -65,7 +65,7 @@ class Crew:
         return self._holdings.free > 0 and not (self._runs_suspect and self._holdings.items)
 
     def _look_where(self, wake: Wake) -> None:
-        if wake.cause in {"start", "listen", "sweep"}:
+        if wake.cause in {"start", "listen", "sweep", "poll"}:
             self._frontier.reset()
         for event in wake.events:
             self._frontier.lower(float(event["rank"]))

@@ -1,25 +1,16 @@
 """Change streams and the consumer's loop on a real MongoDB."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
-from libs.changestream import ChangeStream, Consumer, Event, HistoryLostError, Wake
+from libs.changestream import ChangeStream, Consumer, Event, HistoryLostError, Permits
 from libs.mongo import Mongo
 from libs.runtime import metrics
 from libs.runtime.health import Health
 from libs.runtime.lifecycle import Stop
+from tests.consumers import Recorder, consuming, stream
 from tests.waiting import until
-
-INSERTS: Sequence[dict[str, Any]] = ({"$match": {"operationType": "insert"}},)
-
-
-def stream(mongo: Mongo) -> ChangeStream:
-    """A stream of the inserts into `work`."""
-    return ChangeStream(mongo, mongo.collection("work"), INSERTS)
 
 
 async def events_of(reader: ChangeStream, count: int) -> list[Event]:
@@ -61,60 +52,6 @@ async def test_a_dropped_collection_is_lost_history(mongo: Mongo) -> None:
         await mongo.collection("work").drop()
         with pytest.raises(HistoryLostError):
             await events_of(reader, 1)
-
-
-class Recorder:
-    """A drain that takes every document of `work`, and signals what woke it."""
-
-    def __init__(self, mongo: Mongo) -> None:
-        self._work = mongo.collection("work")
-        self.wakes: asyncio.Queue[Wake] = asyncio.Queue()
-        self.taken: asyncio.Queue[Any] = asyncio.Queue()
-
-    async def drain(self, wake: Wake) -> bool:
-        """Takes what there is."""
-        found = False
-        while document := await self._work.find_one_and_delete({}):
-            self.taken.put_nowait(document["_id"])
-            found = True
-        self.wakes.put_nowait(wake)
-        return found
-
-    async def woken_by(self, cause: str) -> None:
-        """Returns after the next drain of this cause."""
-        async with asyncio.timeout(30):
-            while (await self.wakes.get()).cause != cause:
-                pass
-
-    async def next_taken(self) -> Any:
-        """The next document taken."""
-        async with asyncio.timeout(30):
-            return await self.taken.get()
-
-
-@asynccontextmanager
-async def consuming(
-    mongo: Mongo, drain: Recorder, *, sweep_seconds: float = 3600.0, on_listening: Callable[[], None] | None = None
-) -> AsyncIterator[tuple[Stop, Health]]:
-    """A running consumer, stopped at the end."""
-
-    async def nothing_due() -> None:
-        return None
-
-    stop, health = Stop(), Health()
-    consumer = Consumer(
-        "test",
-        lambda: stream(mongo),
-        sweep_seconds=sweep_seconds,
-        next_due_seconds=nothing_due,
-        stop=stop,
-        health=health,
-        on_listening=on_listening,
-    )
-    async with asyncio.TaskGroup() as group:
-        group.create_task(consumer.run(drain.drain))
-        yield stop, health
-        stop.set()
 
 
 async def test_a_consumer_drains_what_was_there_and_what_comes(mongo: Mongo) -> None:
@@ -210,11 +147,11 @@ async def test_a_consumer_stays_alive_while_the_database_is_away(mongo: Mongo) -
         await mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
 
 
-async def test_a_consumer_says_when_it_listens(mongo: Mongo) -> None:
+async def test_a_consumer_says_when_it_is_ready(mongo: Mongo) -> None:
     """The callback comes once, when an event can wake the consumer."""
     recorder = Recorder(mongo)
     listening = asyncio.Event()
-    async with consuming(mongo, recorder, on_listening=listening.set):
+    async with consuming(mongo, recorder, on_ready=listening.set):
         async with asyncio.timeout(30):
             await listening.wait()
         await mongo.collection("work").insert_one({"_id": 1})
@@ -232,7 +169,13 @@ async def test_a_consumer_that_was_stopped_before_it_ran_does_nothing(mongo: Mon
         return None
 
     consumer = Consumer(
-        "test", lambda: stream(mongo), sweep_seconds=1, next_due_seconds=nothing_due, stop=stop, health=Health()
+        "test",
+        lambda: stream(mongo),
+        Permits(mongo, "test", limit=1),
+        sweep_seconds=1,
+        next_due_seconds=nothing_due,
+        stop=stop,
+        health=Health(),
     )
     await consumer.run(recorder.drain)
     assert recorder.wakes.empty()
