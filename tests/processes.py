@@ -69,13 +69,15 @@ def environment(mongo_uri: str, folder: Path, **settings: str) -> dict[str, str]
 
 
 @asynccontextmanager
-async def started(name: str, env: Mapping[str, str], folder: Path, *, number: int = 0) -> AsyncIterator[Service]:
-    """Runs `python -m services.<name>` until the end of the context; it has to be ready first."""
+async def started(
+    name: str, env: Mapping[str, str], folder: Path, *, number: int = 0, module: str = ""
+) -> AsyncIterator[Service]:
+    """Runs `python -m services.<name>`, or `module`, until the end of the context; it has to be ready first."""
     reading, writing = os.pipe()
     log = folder / f"{name}{number}.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *tethered([sys.executable, "-m", f"services.{name}", "--ready-fd", str(writing)]),
+            *tethered([sys.executable, "-m", module or f"services.{name}", "--ready-fd", str(writing)]),
             env=dict(env),
             cwd=Path(__file__).parents[1],
             pass_fds=[writing],

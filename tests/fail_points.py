@@ -1,0 +1,53 @@
+"""Holds a process inside one of its MongoDB commands, so that it can be killed or frozen there."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import pymongo
+
+from libs.mongo import Mongo
+
+_REACH_SECONDS = 60.0
+
+Reached: TypeAlias = Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def held_command(
+    mongo: Mongo, command: str, *, app: str, collection: str | None = None, passed: int = 0, seconds: float = 0.6
+) -> AsyncIterator[Reached]:
+    """Holds `command` of the application `app` in the server for `seconds`; await what it gives to see one held.
+
+    The first `passed` are let through, and only those on `collection` count. What is held is carried out when the time
+    is up, even if the one who sent it is no more: it must be shorter than the time limit that the command came with.
+    The end of the context waits for that.
+    """
+    admin = mongo.client.admin
+    data: dict[str, Any] = {"failCommands": [command], "appName": app, "blockConnection": True}
+    data["blockTimeMS"] = round(seconds * 1000)
+    if collection is not None:
+        data["namespace"] = f"{mongo.database.name}.{collection}"
+    mode = {"skip": passed} if passed else {"times": 1}
+    before = await admin.command({"configureFailPoint": "failCommand", "mode": mode, "data": data})
+
+    async def reached() -> None:
+        entered = before["count"] + 1
+        with pymongo.timeout(_REACH_SECONDS):
+            await admin.command({"waitForFailPoint": "failCommand", "timesEntered": entered, "maxTimeMS": 60_000})
+
+    try:
+        yield reached
+    finally:
+        await admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+
+@asynccontextmanager
+async def short_transactions(mongo: Mongo, seconds: int) -> AsyncIterator[None]:
+    """Has the server end a transaction after `seconds` whose owner is gone; until then it locks what it has written."""
+    admin = mongo.client.admin
+    before = await admin.command({"setParameter": 1, "transactionLifetimeLimitSeconds": seconds})
+    try:
+        yield
+    finally:
+        await admin.command({"setParameter": 1, "transactionLifetimeLimitSeconds": before["was"]})
