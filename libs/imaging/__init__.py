@@ -1,12 +1,29 @@
-"""Compresses images: bytes in, a smaller JPEG and its facts out, safe for bytes from strangers.
+"""Compresses images: bytes in, a smaller picture and its facts out, safe for bytes from strangers.
 
-`CodecPool` runs `compress` in worker processes with limits; nothing else decodes what came from outside.
+`CodecPool` runs `compress` in worker processes with limits; nothing else decodes what came from outside. `cost_bytes`
+says from the header what an image will take.
+
+What needs the codecs is imported when it is asked for, so that `Options` serves where no codec is installed.
 """
 
-from libs.imaging.compression import compress
-from libs.imaging.options import Options
-from libs.imaging.pool import CodecPool
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from libs.imaging.cost import cost_bytes
+from libs.imaging.options import OptionError, Options
 from libs.imaging.reasons import ImageError
 from libs.imaging.result import Compressed
 
-__all__ = ["CodecPool", "Compressed", "ImageError", "Options", "compress"]
+if TYPE_CHECKING:
+    from libs.imaging.compression import compress
+    from libs.imaging.pool import CodecPool
+
+__all__ = ["CodecPool", "Compressed", "ImageError", "OptionError", "Options", "compress", "cost_bytes"]
+
+_LATER = {"CodecPool": "libs.imaging.pool", "compress": "libs.imaging.compression"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)

@@ -1,4 +1,4 @@
-"""Brings every kind of pixel that Pillow decodes to what a JPEG shows everywhere: gray or RGB, 8 bits, opaque."""
+"""Brings every kind of pixel that Pillow decodes to what is shown everywhere: gray or RGB, 8 bits."""
 
 import io
 from typing import cast
@@ -8,46 +8,62 @@ from PIL import Image, ImageCms, ImageMath
 from libs.imaging import icc
 from libs.imaging.reasons import ImageError
 
+Ground = tuple[int, int, int]
+
 _SIXTEEN_BITS = 1 / 257  # 65,535 becomes 255
-_WHITE = 255
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+_GRAYS = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+_COLOURS = frozenset({"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr"})
 
 
-def plain(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """`image` as `L` or `RGB` on white, and the profile that its colours are to be read by (None: sRGB).
+def plain(image: Image.Image, profile: bytes | None, ground: Ground | None) -> tuple[Image.Image, bytes | None]:
+    """`image` as `L` or `RGB` on `ground`, and the profile that its colours are to be read by (None: sRGB).
+
+    Without a `ground`, what is transparent stays so, as `LA` or `RGBA`.
 
     Raises:
         ImageError: `unsupported_format` for pixels that are no ordinary colours.
     """
     if image.mode == "CMYK":
-        return _from_cmyk(image, profile), None
-    opaque = _opaque(image)
-    return opaque, icc.usable(profile, icc.GRAY if opaque.mode == "L" else icc.RGB)
+        return _converted(image, profile, icc.CMYK), None
+    if image.mode not in _GRAYS | _COLOURS:
+        raise ImageError("unsupported_format", f"pixels of kind {image.mode} are not supported")
+    pixels = _bytes(image)
+    if ground is not None and "A" in pixels.getbands():
+        pixels = _on(pixels, ground)
+    return pixels, icc.usable(profile, icc.GRAY if pixels.mode in {"L", "LA"} else icc.RGB)
 
 
-def _opaque(image: Image.Image) -> Image.Image:
-    has_transparency = "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info
-    match image.mode:
-        case "I" | "F" | "I;16" | "I;16L" | "I;16B" | "I;16N":
-            return _from_deep_gray(image)
-        case "1" | "L" | "LA" | "La":
-            gray = image.convert("L") if image.mode == "1" else image
-            return _on_white(gray.convert("LA")) if has_transparency else gray
-        case "P" | "PA" | "RGB" | "RGBA" | "RGBa" | "RGBX" | "YCbCr":
-            return _on_white(image.convert("RGBA")) if has_transparency else image.convert("RGB")
-    raise ImageError("unsupported_format", f"pixels of kind {image.mode} are not supported")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """Blends `LA` or `RGBA` with white by its alpha, so that what lies under transparent pixels leaves no halo."""
-    alpha = image.getchannel("A")
+def coloured(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
+    """Gray as `RGB` or `RGBA`, for formats that have no gray; its tones as its profile says, which is used up."""
+    if image.mode not in {"L", "LA"}:
+        return image, profile
+    colours = _converted(image.getchannel("L"), profile, icc.GRAY)
     if image.mode == "LA":
-        ground = Image.new("L", image.size, _WHITE)
-        ground.paste(image.getchannel("L"), mask=alpha)
-    else:
-        ground = Image.new("RGB", image.size, (_WHITE,) * 3)
-        ground.paste(image, mask=alpha)
-    return ground
+        colours.putalpha(image.getchannel("A"))
+    return colours, None
+
+
+def _bytes(image: Image.Image) -> Image.Image:
+    """`image` with 8 bits for each of its channels, of which alpha is one where anything may be transparent."""
+    has_transparency = "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info
+    if image.mode in {"1", "L", "LA", "La"}:
+        gray = image.convert("L") if image.mode == "1" else image
+        wanted = "LA" if has_transparency else "L"
+        return gray if gray.mode == wanted else gray.convert(wanted)
+    if image.mode in _GRAYS:
+        return _from_deep_gray(image)
+    wanted = "RGBA" if has_transparency else "RGB"
+    return image if image.mode == wanted else image.convert(wanted)
+
+
+def _on(image: Image.Image, ground: Ground) -> Image.Image:
+    """Blends `LA` or `RGBA` with `ground` by its alpha, so that what lies under transparent pixels leaves no halo."""
+    gray = image.mode == "LA" and len(set(ground)) == 1
+    colours = image if gray or image.mode == "RGBA" else image.convert("RGBA")
+    blended = Image.new("L", image.size, ground[0]) if gray else Image.new("RGB", image.size, ground)
+    blended.paste(colours.getchannel("L") if gray else colours, mask=colours.getchannel("A"))
+    return blended
 
 
 def _from_deep_gray(image: Image.Image) -> Image.Image:
@@ -64,14 +80,14 @@ def _from_deep_gray(image: Image.Image) -> Image.Image:
     gray = wide.point(lambda sample: sample * scale + offset).convert("L")
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        mask = ImageMath.lambda_eval(lambda bands: (bands["wide"] == transparent) * 255, wide=wide.convert("I"))
-        gray.paste(_WHITE, mask=mask.convert("L"))
+        alpha = ImageMath.lambda_eval(lambda bands: (bands["wide"] != transparent) * 255, wide=wide.convert("I"))
+        gray.putalpha(alpha.convert("L"))
     return gray
 
 
-def _from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """CMYK as sRGB: by its profile, with white paper as white, or else by the plain formula that browsers use."""
-    usable = icc.usable(profile, icc.CMYK)
+def _converted(image: Image.Image, profile: bytes | None, space: bytes) -> Image.Image:
+    """`image` as sRGB: by its profile, with white paper as white, or else by the plain formula that browsers use."""
+    usable = icc.usable(profile, space)
     if usable is None:
         return image.convert("RGB")
     try:

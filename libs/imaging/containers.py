@@ -2,6 +2,7 @@
 
 import struct
 
+from libs.imaging.header import webp_size
 from libs.imaging.limits import check_size
 from libs.imaging.reasons import ImageError
 from libs.imaging.sniff import SourceFormat
@@ -25,15 +26,10 @@ def _check_webp(data: bytes, max_pixels: int) -> None:
     """RFC 9649: the RIFF size at 4, the first chunk at 12."""
     if len(data) < 30:
         raise ImageError("truncated", "ends within the header")
-    chunk = data[12:16]
-    if chunk == b"VP8X":
-        check_size(int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1, max_pixels)
-    elif chunk == b"VP8 ":
-        width, height = struct.unpack_from("<HH", data, 26)
-        check_size(width & 0x3FFF, height & 0x3FFF, max_pixels)
-    elif chunk == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        check_size((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, max_pixels)
+    try:
+        check_size(*webp_size(data), max_pixels)
+    except ValueError as error:
+        raise ImageError("corrupt", str(error)) from error
     size = int.from_bytes(data[4:8], "little") + 8
     if size > len(data):
         raise ImageError("truncated", f"{len(data)} of {size} bytes")

@@ -1,4 +1,4 @@
-"""Decodes bytes from outside with Pillow. Only ever called in a worker process."""
+"""Decodes bytes from outside. Only ever called in a worker process."""
 
 import io
 import warnings
@@ -18,11 +18,12 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from libs.imaging import containers, png
+from libs.imaging import containers, exif, geometry, icc, png, webp
 from libs.imaging.colour import plain
-from libs.imaging.exif import orientation
-from libs.imaging.jpeg import Jpeg
-from libs.imaging.limits import check_size
+from libs.imaging.encoding import TRANSPARENT, Form
+from libs.imaging.limits import check_output, check_size
+from libs.imaging.options import Options
+from libs.imaging.picture import Picture
 from libs.imaging.reasons import ImageError
 from libs.imaging.sniff import SourceFormat
 
@@ -37,63 +38,63 @@ PLUGINS = (
     WebPImagePlugin,
 )
 
-_ANIMATED = frozenset({SourceFormat.GIF, SourceFormat.PNG, SourceFormat.WEBP, SourceFormat.AVIF})
+# A worker is meant to take one core; by itself the decoder starts a thread for each.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_ANIMATED = frozenset({SourceFormat.GIF, SourceFormat.PNG, SourceFormat.WEBP, SourceFormat.AVIF})
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """Upright pixels, `L` or `RGB`, that carry nothing else; `profile` says how to read the colours (None: sRGB)."""
+class Decoded:
+    """A picture as it is to be written, and what its source was.
 
-    image: Image.Image
-    profile: bytes | None
+    `clean` is the source without the metadata that are not wanted, where that shows the very same picture: nothing was
+    turned, resized or converted. `size` is what the source's header says.
+    """
+
+    picture: Picture
+    source: SourceFormat
+    size: tuple[int, int]
+    clean: bytes | None = None
     animated: bool = False
 
 
-def decode_jpeg(structure: Jpeg, clean: bytes, max_pixels: int) -> Picture:
-    """Decodes `clean`, a JPEG without metadata, with the facts that `structure` holds of it.
-
-    Raises:
-        ImageError: as `decode`.
-    """
-    with _failures_as_reasons():
-        image = _open(clean, SourceFormat.JPEG, max_pixels)
-        image.load()
-        return _picture(image, structure.profile, structure.orientation)
-
-
-def decode(data: bytes, source: SourceFormat, max_pixels: int) -> Picture:
-    """Decodes the first frame of any other format.
+def decode(data: bytes, source: SourceFormat, form: Form, options: Options) -> Decoded:
+    """Decodes the first frame of a file that is no JPEG, by Pillow.
 
     Raises:
         ImageError: `too_many_pixels` (before decoding), `too_complex`, `truncated`, `corrupt`, `unsupported_format`.
     """
-    containers.check_whole(data, source, max_pixels)
-    facts = png.parse(data, max_pixels) if source is SourceFormat.PNG else None
-    with _failures_as_reasons():
-        image = _open(data, source, max_pixels)
+    containers.check_whole(data, source, options.max_pixels)
+    facts = png.parse(data, options.max_pixels) if source is SourceFormat.PNG else None
+    with failures_as_reasons():
+        image = opened(data, source, options.max_pixels)
+        stored = image.size
         animated = source in _ANIMATED and bool(getattr(image, "is_animated", False))
         if source is SourceFormat.GIF:
-            image = _first_gif_frame(image)
+            image = _first_gif_frame(image, transparent=form in TRANSPARENT)
+        # A TIFF's own tag is followed by Pillow while it loads, and turns its size too.
+        turned = 1 if source is SourceFormat.TIFF else exif.orientation(image.info.get("exif", b""))
+        size = geometry.fitted(geometry.turned(stored, turned), options)
+        check_output(*size, form)
         image.load()
         if facts is not None:
             _check_rows(image, facts, data)
             _rescale_transparency(image, facts)
-        # A TIFF's own tag has been followed by Pillow already.
-        turned = orientation(image.info.get("exif", b""))
-        return _picture(image, image.info.get("icc_profile"), turned, animated=animated)
+            turned = exif.orientation(image.info.get("exif", b""))  # it may stand behind the pixels
+        if source is SourceFormat.TIFF:
+            size = geometry.fitted(image.size, options)
+        found = image.getexif() if source is SourceFormat.TIFF else image.info.get("exif", b"")
+        kept = exif.kept(found, options.metadata)
+        untouched = turned == 1 and size == image.size and not animated
+        clean = _clean(data, source, image, kept) if untouched else None
+        profile = image.info.get("icc_profile")
+        picture = finished(image, profile, kept, turned, size=size, form=form, options=options)
+        return Decoded(picture, source, stored, clean, animated)
 
 
-def _open(data: bytes, source: SourceFormat, max_pixels: int) -> Image.Image:
+def opened(data: bytes, source: SourceFormat, max_pixels: int) -> Image.Image:
+    """The file's header, read by Pillow. Raises what Pillow raises; `too_many_pixels` and `corrupt` by its size."""
     Image.MAX_IMAGE_PIXELS = max_pixels  # for checks within plugins; beyond twice this they raise, below they only warn
     # One format only, so that nothing reaches a plugin that starts a program (EPS, Ghostscript) whatever it looks like.
     image = Image.open(io.BytesIO(data), formats=[source.value])
@@ -101,20 +102,48 @@ def _open(data: bytes, source: SourceFormat, max_pixels: int) -> Image.Image:
     return image
 
 
-def _picture(image: Image.Image, profile: bytes | None, turned: int, *, animated: bool = False) -> Picture:
-    pixels, profile = plain(image, profile)
-    if turned in _UPRIGHT:
-        pixels = pixels.transpose(_UPRIGHT[turned])
-    pixels.info = {}  # or a GIF's comment would be written into the JPEG
-    return Picture(pixels, profile, animated)
+def finished(
+    image: Image.Image,
+    profile: bytes | None,
+    kept: bytes,
+    turned: int,
+    *,
+    size: geometry.Size,
+    form: Form,
+    options: Options,
+) -> Picture:
+    """Loaded pixels in the colours, the size and the position in which they are written."""
+    transparency = image.info.get("transparency")
+    if form == "png" and image.mode in {"1", "P"} and turned == 1 and image.size == size:
+        image.info = {} if transparency is None else {"transparency": transparency}
+        return Picture(image, icc.usable(profile, icc.RGB if image.mode == "P" else icc.GRAY), kept)
+    pixels, profile = plain(image, profile, None if form in TRANSPARENT else options.ground)
+    pixels = geometry.resized(pixels, geometry.turned(size, turned))
+    if turned in geometry.UPRIGHT:
+        pixels = pixels.transpose(geometry.UPRIGHT[turned])
+    pixels.info = {}  # or a GIF's comment would be written into the output
+    return Picture(pixels, profile, kept)
 
 
-def _first_gif_frame(image: Image.Image) -> Image.Image:
+def _clean(data: bytes, source: SourceFormat, image: Image.Image, kept: bytes) -> bytes | None:
+    """The file without metadata, for the formats that are written too."""
+    profile = icc.usable(image.info.get("icc_profile"), icc.GRAY if image.mode in {"1", "L", "LA"} else icc.RGB)
+    if source is SourceFormat.PNG:
+        return png.cleaned(data, kept, with_profile=profile is not None)
+    if source is SourceFormat.WEBP:
+        return webp.cleaned(data, kept, with_profile=profile is not None)
+    # An AVIF's metadata cannot be taken out without moving its pixels.
+    found = image.info.get("exif", b"").removeprefix(exif.HEAD)
+    as_wanted = found == kept.removeprefix(exif.HEAD) and "xmp" not in image.info
+    return data if source is SourceFormat.AVIF and as_wanted else None
+
+
+def _first_gif_frame(image: Image.Image, *, transparent: bool) -> Image.Image:
     """The first frame; canvas that it does not cover is transparent, where Pillow takes the palette's first colour."""
     extents = image.tile[0].extents if isinstance(image, GifImagePlugin.GifImageFile) else None
     if "transparency" in image.info or extents is None or extents == (0, 0, *image.size):
         return image
-    canvas = Image.new("RGB", image.size, "white")
+    canvas = Image.new("RGBA", image.size, (255, 255, 255, 0)) if transparent else Image.new("RGB", image.size, "white")
     canvas.paste(image.convert("RGB").crop(extents), extents)
     return canvas
 
@@ -136,7 +165,8 @@ def _rescale_transparency(image: Image.Image, facts: png.Png) -> None:
 
 
 @contextmanager
-def _failures_as_reasons() -> Iterator[None]:
+def failures_as_reasons() -> Iterator[None]:
+    """Whatever Pillow raises on a broken file, as an ImageError; memory errors as they are."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd files; what matters is checked here

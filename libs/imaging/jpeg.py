@@ -1,25 +1,24 @@
-"""The structure of a JPEG file (ITU-T T.81, Annex B): its facts, and the file without its metadata."""
+"""The structure of a JPEG file (ITU-T T.81, Annex B) and its facts."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
+from itertools import pairwise
 
 from libs.imaging import icc, quantisation
-from libs.imaging.exif import orientation
+from libs.imaging.exif import HEAD, orientation
 from libs.imaging.limits import MAX_SCANS, MAX_SEGMENTS, check_size
 from libs.imaging.reasons import ImageError
 
-_SOI, _EOI, _SOS, _DQT, _COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xFE
-_APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
+SOI, EOI, SOS, DQT, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xFE
+APP0, APP1, APP2, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # not DHT, JPG, DAC
 _HUFFMAN = frozenset({0xC0, 0xC1, 0xC2})
 _ARITHMETIC = frozenset({0xC9, 0xCA})
+_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 _HIERARCHICAL = frozenset({0xDE, 0xDF})
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
 _RESERVED = frozenset({*range(0x02, 0xC0), 0xC8, *range(0xF0, 0xFE)})
-
-_ADOBE_LENGTH = 12  # Adobe Technical Note 5116: name, version, two words of flags, colour transform
 
 # In entropy-coded data FF is followed by 00, or it is a restart marker; anything else ends the data.
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -51,7 +50,13 @@ class Jpeg:
     table_sums: tuple[int, ...]
     orientation: int
     profile: bytes | None
+    exif: bytes
     segments: tuple[Segment, ...]
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether each scan has all coefficients of its components; else it is progressive."""
+        return self.process in _SEQUENTIAL
 
     @property
     def is_portable(self) -> bool:
@@ -61,34 +66,6 @@ class Jpeg:
     def is_quality_at_most(self, quality: int) -> bool:
         """Whether its quantisation tables are at least as coarse as libjpeg's at `quality`."""
         return quantisation.at_most(quality, self.table_sums)
-
-    def without_metadata(self) -> bytes:
-        """The same picture without comments, EXIF, XMP, IPTC, thumbnails and trailer; a usable ICC profile stays."""
-        parts = [bytes((0xFF, _SOI))]
-        jfif_seen = False
-        adobe = self._adobe()
-        for segment in self.segments:
-            if segment.marker == _APP0:
-                # What the JFIF header says decides how colours are read; behind its 14 bytes may lie a thumbnail.
-                if not jfif_seen and _is_jfif(segment):
-                    parts.append(Segment(_APP0, segment.payload[:12] + b"\0\0").encoded())
-                    jfif_seen = True
-            elif segment is adobe:
-                parts.append(Segment(_APP14, segment.payload[:_ADOBE_LENGTH]).encoded())
-            elif self._belongs_to_picture(segment):
-                parts.append(segment.encoded())
-        parts.append(bytes((0xFF, _EOI)))
-        return b"".join(parts)
-
-    def _adobe(self) -> Segment | None:
-        """The marker that says how colours are coded: libjpeg goes by the last one before the first scan."""
-        header = takewhile(lambda segment: segment.marker != _SOS, self.segments)
-        return next((segment for segment in reversed(list(header)) if _is_adobe(segment)), None)
-
-    def _belongs_to_picture(self, segment: Segment) -> bool:
-        if segment.marker == _APP2:
-            return self.profile is not None and _is_profile(segment)
-        return segment.marker != _COM and not _APP0 <= segment.marker <= _APP15
 
 
 def parse(data: bytes, max_pixels: int) -> Jpeg:
@@ -110,7 +87,7 @@ def parse(data: bytes, max_pixels: int) -> Jpeg:
                 raise ImageError("corrupt", "two frame headers")
             _check_frame(segment, max_pixels)
             frame = segment
-        elif segment.marker == _SOS:
+        elif segment.marker == SOS:
             scans += 1
             if scans > MAX_SCANS:
                 raise ImageError("too_complex", f"more than {MAX_SCANS} scans")
@@ -123,18 +100,18 @@ def _walk(data: bytes) -> Iterator[Segment]:
     position = 2
     for _ in range(MAX_SEGMENTS):
         marker, position = _next_marker(data, position)
-        if marker == _EOI:
+        if marker == EOI:
             return
         if marker in _WITHOUT_LENGTH:
             continue
-        if marker in _RESERVED or marker == _SOI:
+        if marker in _RESERVED or marker == SOI:
             raise ImageError("corrupt", f"marker {marker:02X} cannot stand here")
         end = position + int.from_bytes(data[position : position + 2], "big")
         if position + 2 > len(data) or end > len(data):
             raise ImageError("truncated", f"ends within segment {marker:02X}")
         if end < position + 2:
             raise ImageError("corrupt", f"segment {marker:02X} has no length")
-        scan_end = _scan_end(data, end) if marker == _SOS else end
+        scan_end = _scan_end(data, end) if marker == SOS else end
         yield Segment(marker, data[position + 2 : end], data[end:scan_end])
         if scan_end == len(data):
             raise ImageError("truncated", "ends within the compressed data")
@@ -180,7 +157,7 @@ def _facts(frame: Segment, segments: tuple[Segment, ...]) -> Jpeg:
     sums = _table_sums(segments)
     width, height = _size(frame.payload)
     space = {1: icc.GRAY, 3: icc.RGB, 4: icc.CMYK}[components]
-    exif = next((s.payload for s in segments if s.marker == _APP1 and s.payload.startswith(b"Exif\0\0")), b"")
+    exif = next((s.payload for s in segments if s.marker == APP1 and s.payload.startswith(HEAD)), b"")
     return Jpeg(
         width=width,
         height=height,
@@ -189,6 +166,7 @@ def _facts(frame: Segment, segments: tuple[Segment, ...]) -> Jpeg:
         table_sums=tuple(sums.get(frame.payload[8 + 3 * index], 0) for index in range(components)),
         orientation=orientation(exif),
         profile=icc.usable(icc.assemble([s.payload for s in segments if _is_profile(s)]), space),
+        exif=exif,
         segments=segments,
     )
 
@@ -197,7 +175,7 @@ def _table_sums(segments: tuple[Segment, ...]) -> dict[int, int]:
     """The sum of each quantisation table; the finest where one is defined again between scans."""
     sums: dict[int, int] = {}
     for segment in segments:
-        payload = segment.payload if segment.marker == _DQT else b""
+        payload = segment.payload if segment.marker == DQT else b""
         while payload:
             width = 2 if payload[0] >> 4 else 1
             steps = payload[1 : 1 + 64 * width]
@@ -207,13 +185,5 @@ def _table_sums(segments: tuple[Segment, ...]) -> dict[int, int]:
     return sums
 
 
-def _is_jfif(segment: Segment) -> bool:
-    return segment.payload.startswith(b"JFIF\0") and len(segment.payload) >= 14
-
-
-def _is_adobe(segment: Segment) -> bool:
-    return segment.marker == _APP14 and segment.payload.startswith(b"Adobe") and len(segment.payload) >= _ADOBE_LENGTH
-
-
 def _is_profile(segment: Segment) -> bool:
-    return segment.marker == _APP2 and segment.payload.startswith(b"ICC_PROFILE\0") and len(segment.payload) > 14
+    return segment.marker == APP2 and segment.payload.startswith(b"ICC_PROFILE\0") and len(segment.payload) > 14

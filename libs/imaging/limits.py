@@ -12,6 +12,12 @@ MAX_SCANS = 100
 MAX_SEGMENTS = 10_000
 MAX_CHUNKS = 100_000
 
+# The largest side that a format can hold: libjpeg's own limit, 14 bits for WebP, 16 for AVIF.
+_MAX_OUTPUT_SIDE = {"jpeg": MAX_SIDE, "webp": 16_383, "avif": 65_535}
+
+# An AVIF encoder takes twenty times the time of a JPEG encoder and eight times the memory (see `libs.imaging.cost`).
+MAX_AVIF_PIXELS = 12_000_000
+
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
     """Refuses a picture by the size that its header states.
@@ -25,3 +31,16 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError("too_many_pixels", f"{width}x{height} is more than {max_pixels} pixels")
     if max(width, height) > MAX_SIDE:
         raise ImageError("too_many_pixels", f"{width}x{height}: a JPEG has at most {MAX_SIDE} pixels on a side")
+
+
+def check_output(width: int, height: int, form: str) -> None:
+    """Refuses a picture that the output format cannot hold, or not at a bearable cost.
+
+    Raises:
+        ImageError: `too_many_pixels`.
+    """
+    side = _MAX_OUTPUT_SIDE.get(form)
+    if side is not None and max(width, height) > side:
+        raise ImageError("too_many_pixels", f"{width}x{height}: {form} holds at most {side} pixels on a side")
+    if form == "avif" and width * height > MAX_AVIF_PIXELS:
+        raise ImageError("too_many_pixels", f"{width}x{height}: AVIF is made of at most {MAX_AVIF_PIXELS} pixels")

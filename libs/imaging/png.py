@@ -9,6 +9,9 @@ from libs.imaging.reasons import ImageError
 
 _SIGNATURE_BYTES = 8
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+# What a picture looks the same by: transparency, and how to read its colours. The first is any viewer's, an animation's
+# further frames are not.
+_PICTURE = _CRITICAL | {b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"sBIT"}
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # for each colour type
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _INFLATE_BYTES = 1 << 20
@@ -82,3 +85,24 @@ def parse(data: bytes, max_pixels: int) -> Png:
             return Png(width, height, bit_depth, colour_type, bool(interlaced), tuple(image_data))
         position = end
     raise ImageError("too_complex", f"more than {MAX_CHUNKS} chunks")
+
+
+def cleaned(data: bytes, exif: bytes, *, with_profile: bool) -> bytes:
+    """A file that `parse` took, as a still picture without text, times, previews and metadata other than `exif`."""
+    parts = [data[:_SIGNATURE_BYTES]]
+    position = _SIGNATURE_BYTES
+    kind = b""
+    exif_due = bool(exif)
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if exif_due and kind == b"IDAT":
+            parts.append(_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")))
+            exif_due = False
+        if kind in _PICTURE or (kind == b"iCCP" and with_profile):
+            parts.append(data[position : position + 12 + length])
+        position += 12 + length
+    return b"".join(parts)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

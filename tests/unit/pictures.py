@@ -1,6 +1,8 @@
 """Pictures that the imaging tests make for themselves, and files that lie."""
 
+import base64
 import io
+import random
 import struct
 import zlib
 from collections.abc import Sequence
@@ -8,6 +10,14 @@ from collections.abc import Sequence
 from PIL import Image
 
 RED, GREEN, BLUE, YELLOW = (230, 20, 30), (20, 200, 40), (30, 40, 220), (240, 220, 20)
+
+# A gray gradient of 64x48, 3x + 2y modulo 256, of quality 60 in arithmetic coding, which Pillow does not write.
+ARITHMETIC = base64.b85decode(
+    b"|JeWF01!$>Nk#wx0RR9200961|JwjV01XKW3knDg3knMk4h;_zAQcl55)&sJ9v2`kDKRiEDJ?8BI!Zn>HbyrrEkIX6Modmp"
+    b"Q&KWMT47pHU`kO^PyfjP3kU!(06+l&5di<p00saM5C#9*00;pA002J#{{XS^>}~yIkJ}gW;kE(&NF#4alTGo04ZHP~qsn@IF+m{Ust"
+    b"|*Y!*g6jO2qdl1Dv!pcUcJYd{bfe-tn)^h)gGn@Cx)ICox{i6Aaw;5!Vq;Zmy~-%faymDAnIEN#U%<ww)rpL5BXLzmCY+U3|l3z*(W"
+    b"W+YD=wEQvveTxv+{{{WhaMP;aQktv3Zx%D(urF8eBN%|uc>19LmRDw9icR3jgA7J?6yCT2;*#"
+)
 
 
 def quarters(
@@ -22,8 +32,15 @@ def quarters(
 
 
 def photograph(width: int = 240, height: int = 160) -> Image.Image:
-    """Something with the grain of a photograph, which a coarse JPEG makes much smaller."""
-    channels = [Image.effect_noise((width // 4, height // 4), sigma).resize((width, height)) for sigma in (60, 40, 50)]
+    """Something with the grain of a photograph, which a coarse JPEG makes much smaller; the same at every run."""
+    size = (max(1, width // 4), max(1, height // 4))
+    noise = random.Random(width)  # noqa: S311 - grain, no secret
+    channels = [
+        Image.frombytes("L", size, noise.randbytes(size[0] * size[1]))
+        .point([round(128 + (value - 128) * share) for value in range(256)])
+        .resize((width, height))
+        for share in (0.8, 0.55, 0.7)
+    ]
     return Image.blend(Image.merge("RGB", channels), quarters(width, height), 0.4)
 
 
@@ -127,3 +144,39 @@ def cmyk_profile(corners_in_lab: dict[tuple[int, int, int, int], tuple[int, int,
     header = struct.pack(">I4sI4s4s4s", offset + len(bodies), b"none", 0x02400000, b"prtr", b"CMYK", b"Lab ")
     header += struct.pack(">6H4s", 2024, 1, 1, 0, 0, 0, b"acsp") + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
     return header.ljust(128, b"\0") + directory + bodies
+
+
+def rgb_profile(red: tuple[float, float], green: tuple[float, float], blue: tuple[float, float]) -> bytes:
+    """An ICC v2 profile (ICC.1:2001-04) of a display with these primaries (XYZ's x and y), D50 white and gamma 2.2."""
+    columns = [(x / y, 1.0, (1 - x - y) / y) for x, y in (red, green, blue)]
+    shares = _solved([[column[row] for column in columns] for row in range(3)], (0.9642, 1.0, 0.8249))
+    text = b"text" + bytes(4) + b"none\0\0\0\0"
+    tags = {b"wtpt": _xyz(0.9642, 1.0, 0.8249), b"cprt": text, b"desc": text}
+    for name, column, share in zip((b"r", b"g", b"b"), columns, shares, strict=True):
+        tags[name + b"XYZ"] = _xyz(*(part * share for part in column))
+        tags[name + b"TRC"] = b"curv" + bytes(4) + struct.pack(">IH", 1, round(2.2 * 256)) + bytes(2)
+    offset, directory, bodies = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, body in tags.items():
+        directory += name + struct.pack(">II", offset + len(bodies), len(body))
+        bodies += body
+    header = struct.pack(">I4sI4s4s4s", offset + len(bodies), b"none", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    header += struct.pack(">6H4s", 2024, 1, 1, 0, 0, 0, b"acsp") + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + directory + bodies
+
+
+def _xyz(*parts: float) -> bytes:
+    return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(part * 65536) for part in parts))
+
+
+def _solved(rows: list[list[float]], wanted: tuple[float, float, float]) -> list[float]:
+    """The solution of three linear equations, by Cramer's rule."""
+
+    def determinant(matrix: list[list[float]]) -> float:
+        (a, b, c), (d, e, f), (g, h, i) = matrix
+        return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+
+    return [
+        determinant([[*row[:k], want, *row[k + 1 :]] for row, want in zip(rows, wanted, strict=True)])
+        / determinant(rows)
+        for k in range(3)
+    ]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from libs.imaging import ImageError, Options, compress
 from tests.unit.pictures import (
+    ARITHMETIC,
     BLUE,
     GREEN,
     RED,
@@ -257,11 +258,19 @@ def test_jpeg_processes_that_the_library_cannot_decode_are_unsupported(changes: 
 
 def test_an_arithmetic_jpeg_is_decoded_and_never_kept() -> None:
     """Browsers cannot read arithmetic coding, so that even a coarse one is encoded anew."""
-    source = patched_frame(encoded(photograph().convert("L"), "JPEG", quality=5), marker=0xC9)
-    result = compress(source, Options())
-    assert opened(result.data).size == (240, 160)
+    result = compress(ARITHMETIC, Options(quality=90))
+    image = opened(result.data)
+    assert image.size == (64, 48)
+    assert all(
+        is_close(image.getpixel((x, y)), ((3 * x + 2 * y) % 256,), 12) for x, y in ((10, 10), (40, 20), (20, 40))
+    )
     assert b"\xff\xc9" not in result.data
     assert not result.kept
+
+
+def test_damage_to_an_arithmetic_jpeg_is_noticed() -> None:
+    """Huffman codes where arithmetic ones should be: Pillow alone makes a picture of them."""
+    assert code_of(patched_frame(encoded(photograph().convert("L"), "JPEG", quality=5), marker=0xC9)) == "corrupt"
 
 
 ODDITIES: dict[str, Callable[[bytes], bytes]] = {

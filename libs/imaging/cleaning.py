@@ -1,0 +1,65 @@
+"""A JPEG file without its metadata, and with the oddities mended that decoders commonly pass over."""
+
+from itertools import takewhile
+
+from libs.imaging import splice
+from libs.imaging.jpeg import APP0, APP14, APP15, COM, EOI, SOI, SOS, Jpeg, Segment
+
+_ADOBE_LENGTH = 12  # Adobe Technical Note 5116: name, version, two words of flags, colour transform
+_JFIF_VERSION = b"\1\2"
+_WHOLE_SCAN = b"\0\x3f\0"  # all coefficients, with all their bits: what a sequential scan must say (T.81, B.2.3)
+
+
+def cleaned(structure: Jpeg, exif: bytes = b"", *, padded: bool = True) -> bytes:
+    """The same picture without comments, EXIF, XMP, IPTC, thumbnails, trailer and what lies between segments.
+
+    A usable ICC profile stays, and `exif` is put in. A JFIF version that decoders do not know and the spectral range of
+    a sequential scan, which has no meaning, are put right, so that a decoder can be strict about all that is left.
+    Without `padded`, zeros that follow the last code of a scan go too.
+    """
+    parts = [bytes((0xFF, SOI))]
+    jfif_seen = False
+    adobe = _adobe(structure)
+    for segment in structure.segments:
+        if segment.marker == APP0:
+            if not jfif_seen and _is_jfif(segment):
+                parts.append(_jfif(segment).encoded())
+                jfif_seen = True
+        elif segment is adobe:
+            parts.append(Segment(APP14, segment.payload[:_ADOBE_LENGTH]).encoded())
+        elif segment.marker == SOS:
+            parts.append(_scan(segment, sequential=structure.is_sequential, padded=padded).encoded())
+        elif segment.marker != COM and not APP0 <= segment.marker <= APP15:
+            parts.append(segment.encoded())
+    parts.append(bytes((0xFF, EOI)))
+    return splice.spliced(b"".join(parts), structure.profile, exif)
+
+
+def _jfif(segment: Segment) -> Segment:
+    """What the JFIF header says decides how colours are read; behind its 14 bytes may lie a thumbnail."""
+    version = segment.payload[5:7] if segment.payload[5] == 1 else _JFIF_VERSION
+    return Segment(APP0, segment.payload[:5] + version + segment.payload[7:12] + b"\0\0")
+
+
+def _scan(segment: Segment, *, sequential: bool, padded: bool) -> Segment:
+    payload, scan = segment.payload, segment.scan
+    if sequential and len(payload) == 4 + 2 * payload[0]:
+        payload = payload[:-3] + _WHOLE_SCAN
+    if not padded:
+        bare = scan.rstrip(b"\0")
+        scan = bare + b"\0" if bare.endswith(b"\xff") else bare  # FF 00 is the code FF
+    return Segment(SOS, payload, scan)
+
+
+def _adobe(structure: Jpeg) -> Segment | None:
+    """The marker that says how colours are coded: libjpeg goes by the last one before the first scan."""
+    header = takewhile(lambda segment: segment.marker != SOS, structure.segments)
+    return next((segment for segment in reversed(list(header)) if _is_adobe(segment)), None)
+
+
+def _is_jfif(segment: Segment) -> bool:
+    return segment.payload.startswith(b"JFIF\0") and len(segment.payload) >= 14
+
+
+def _is_adobe(segment: Segment) -> bool:
+    return segment.marker == APP14 and segment.payload.startswith(b"Adobe") and len(segment.payload) >= _ADOBE_LENGTH

@@ -1,0 +1,57 @@
+"""Writes a picture in one of the output formats."""
+
+import io
+from typing import Final, Literal
+
+import numpy as np
+from PIL import Image
+
+from libs.imaging import splice, turbo
+from libs.imaging.colour import coloured
+from libs.imaging.limits import check_output
+from libs.imaging.picture import Picture
+
+Form = Literal["jpeg", "png", "webp", "avif"]
+
+EXTENSIONS: Final[dict[Form, str]] = {"jpeg": "jpg", "png": "png", "webp": "webp", "avif": "avif"}
+LOSSLESS: Final = frozenset({"png"})
+"""Formats that know no quality."""
+TRANSPARENT: Final = frozenset({"png", "webp", "avif"})
+"""Formats that can leave transparent what is."""
+
+# Up to here Huffman tables made to measure cost next to nothing and save a tenth; above they cost an eighth of the
+# time.
+_SMALL_AREA = 256 * 256
+
+
+def encode(picture: Picture, form: Form, quality: int) -> bytes:
+    """The file; `quality` is passed over where `form` is lossless.
+
+    Raises:
+        ImageError: `too_many_pixels`, the format cannot hold a picture of that size.
+    """
+    check_output(*picture.size, form)
+    if form == "jpeg":
+        return splice.spliced(_jpeg(picture, quality), picture.profile, picture.exif)
+    image, profile = picture.image(), picture.profile
+    if form == "png":
+        return _saved(image, "PNG", icc_profile=profile, exif=picture.exif)
+    image, profile = coloured(image, profile)
+    if form == "webp":
+        return _saved(image, "WEBP", quality=quality, icc_profile=profile, exif=picture.exif)
+    # One thread: a worker is meant to take one core, and there are as many as there are cores.
+    return _saved(image, "AVIF", quality=quality, icc_profile=profile, exif=picture.exif, max_threads=1)
+
+
+def _jpeg(picture: Picture, quality: int) -> bytes:
+    if picture.area <= _SMALL_AREA:
+        return _saved(picture.image(), "JPEG", quality=quality, optimize=True)
+    if isinstance(picture.pixels, np.ndarray):
+        return turbo.encode(picture.pixels, quality)
+    return _saved(picture.image(), "JPEG", quality=quality)
+
+
+def _saved(image: Image.Image, form: str, **parameters: object) -> bytes:
+    output = io.BytesIO()
+    image.save(output, form, **{name: value for name, value in parameters.items() if value})
+    return output.getvalue()

@@ -1,0 +1,63 @@
+"""The lanes on which a JPEG is decoded: strictly, strictly again without padding, and by Pillow.
+
+A JPEG comes here cleaned, with odd markers mended, so that a strict decoder has nothing to object to but damage to the
+compressed data; that is final. What else it does not take is left to Pillow, which takes nearly anything.
+"""
+
+from libs.imaging import exif, geometry, jpeg, turbo
+from libs.imaging.cleaning import cleaned
+from libs.imaging.decode import Decoded, failures_as_reasons, finished, opened
+from libs.imaging.encoding import Form
+from libs.imaging.limits import check_output
+from libs.imaging.options import Options
+from libs.imaging.picture import Picture, as_image
+from libs.imaging.reasons import ImageError
+from libs.imaging.sniff import SourceFormat
+from libs.imaging.turbo import LeftOverError, Samples, UnusualError
+
+
+def decode_jpeg(structure: jpeg.Jpeg, form: Form, options: Options) -> Decoded:
+    """The picture of a JPEG.
+
+    Raises:
+        ImageError: `too_many_pixels` for the output, `corrupt`, `too_complex`.
+    """
+    stored = (structure.width, structure.height)
+    size = geometry.fitted(geometry.turned(stored, structure.orientation), options)
+    check_output(*size, form)
+    with failures_as_reasons():
+        kept = exif.kept(structure.exif, options.metadata)
+        before_turning = geometry.turned(size, structure.orientation)
+        least = geometry.least(before_turning) if before_turning != stored else None
+        clean, samples = _decoded(structure, kept, least, exact=form != "jpeg" or least is not None)
+        untouched = least is None and structure.is_portable
+        if samples is not None and untouched and structure.components != 4:
+            picture = Picture(samples, structure.profile, kept)
+        else:
+            if samples is None:
+                image = opened(clean, SourceFormat.JPEG, options.max_pixels)
+                image.load()
+            else:
+                image = as_image(samples)
+            turned = structure.orientation
+            picture = finished(image, structure.profile, kept, turned, size=size, form=form, options=options)
+        return Decoded(picture, SourceFormat.JPEG, stored, clean if untouched else None)
+
+
+def _decoded(
+    structure: jpeg.Jpeg, kept: bytes, least: geometry.Size | None, *, exact: bool
+) -> tuple[bytes, Samples | None]:
+    """The cleaned file and its pixels; no pixels where Pillow has to decode them."""
+    clean = cleaned(structure, kept)
+    try:
+        try:
+            return clean, turbo.decode(clean, structure.components, least=least, exact=exact)
+        except LeftOverError:
+            # Cameras and servers pad scans with zeros. The last byte of a code is filled with ones (T.81, F.1.2.3), so
+            # that zeros at the end belong to none, and if bytes are left over without them it is damage.
+            clean = cleaned(structure, kept, padded=False)
+            return clean, turbo.decode(clean, structure.components, least=least, exact=exact)
+    except LeftOverError as error:
+        raise ImageError("corrupt", str(error)) from error
+    except UnusualError:
+        return clean, None
