@@ -1,0 +1,176 @@
+"""Whether more replicas do more: `python -m tests.bench.scaling [watchers|notifiers]`.
+
+1, 2, 4 and 8 real watchers fetch tiny images from a host that takes 200 ms for each, with default settings: 8 images in
+flight and so at best 40 images/s per watcher. Then the same watchers fetch from the same host without its pause: that
+is the ceiling of the machine, which they share with MongoDB and the host. Counted at the host. The same for notifiers
+(16 in flight, at best 80/s) and a receiver with 32 endpoints, since a notifier gives each a quarter of its slots.
+
+Prints the rate, the efficiency against the best possible and against one replica, and the cores that each part takes.
+Rates above the ceiling cannot scale; below it the efficiency is to be 0.9 or more.
+"""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from libs.documents import Documents, NewImage, NewRequest
+from libs.mongo import EmbeddedMongo, Mongo
+from tests.bench.cpu import Meter
+from tests.bench.slow_host import SlowHost, slow_host
+from tests.processes import environment, started
+
+PAUSE_MILLISECONDS = 200
+REPLICAS = (1, 2, 4, 8)
+WARM_UP_SECONDS = 3.0
+WINDOW_SECONDS = 8.0
+ENDPOINTS = 32
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is scaled: a service, its slots, and how work for it is made."""
+
+    service: str
+    in_flight: int
+    unit: str
+    ports: int
+    load: Callable[[Documents, SlowHost, int, int], Awaitable[Callable[[], Awaitable[None]]]]
+
+
+async def load_images(
+    documents: Documents, host: SlowHost, milliseconds: int, count: int
+) -> Callable[[], Awaitable[None]]:
+    """One request of `count` images; what it gives cancels it."""
+    request_id = uuid4()
+    images = [NewImage(n, n, n + 1, f"SKU{n}", f"{host.urls[0]}/{milliseconds}/{n}", "127.0.0.1") for n in range(count)]
+    new = NewRequest(None, "bench.csv", 1, "0" * 64, count, TRACE)
+    await documents.requests.accept(new, (images[at : at + 1000] for at in range(0, count, 1000)), request_id)
+
+    async def cancel() -> None:
+        await documents.requests.cancel(str(request_id))
+
+    return cancel
+
+
+async def load_closed(
+    documents: Documents, host: SlowHost, milliseconds: int, count: int
+) -> Callable[[], Awaitable[None]]:
+    """`count` closed requests that nobody has announced; one is made by the book and the others after its pattern."""
+    cancel = await load_images(documents, host, milliseconds, 1)
+    await cancel()
+    collection = documents.requests.collection
+    pattern = await collection.find_one({"closed": True})
+    assert pattern is not None
+    for first in range(0, count, 1000):
+        await collection.insert_many(
+            [
+                {
+                    **pattern,
+                    "_id": str(uuid4()),
+                    "webhook_url": f"{host.urls[n % ENDPOINTS]}/{milliseconds}/hook",
+                    "announced": False,
+                    "completed_at": datetime.now(UTC),
+                }
+                for n in range(first, first + 1000)
+            ]
+        )
+
+    async def forget() -> None:
+        await collection.update_many({"announced": False}, {"$set": {"announced": True}})
+        await documents.mongo.collection("deliveries").update_many({"state": "pending"}, {"$set": {"state": "failed"}})
+
+    return forget
+
+
+WATCHERS = Kind("watcher", 8, "images", 1, load_images)
+NOTIFIERS = Kind("notifier", 16, "webhooks", ENDPOINTS, load_closed)
+
+
+class Bench:
+    """One MongoDB, one host, and replicas that become more."""
+
+    def __init__(self, kind: Kind, env: dict[str, str], folder: Path, host: SlowHost, mongod: int) -> None:
+        self._kind = kind
+        self._env = env
+        self._folder = folder
+        self._host = host
+        self._mongod = mongod
+        self._stack = AsyncExitStack()
+        self._pids: list[int] = []
+
+    async def grow(self, count: int) -> None:
+        """Starts replicas until there are `count`."""
+        for number in range(len(self._pids), count):
+            service = await self._stack.enter_async_context(
+                started(self._kind.service, self._env, self._folder, number=number)
+            )
+            self._pids.append(service.process.pid)
+
+    async def measure(self) -> tuple[float, int, dict[str, float]]:
+        """Answers per second, most at once and cores, over one window."""
+        await asyncio.sleep(WARM_UP_SECONDS)
+        meter = Meter({"replicas": self._pids, "mongod": [self._mongod], "host": [self._host.pid]})
+        await self._host.counted()
+        await asyncio.sleep(WINDOW_SECONDS)
+        counted = await self._host.counted()
+        return counted.per_second, counted.most_at_once, meter.read()
+
+    async def close(self) -> None:
+        """Ends the replicas."""
+        await self._stack.aclose()
+
+
+async def scale(kind: Kind) -> None:
+    """Measures one kind of replica."""
+    best = kind.in_flight * 1000 / PAUSE_MILLISECONDS
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with EmbeddedMongo(folder / "mongo") as embedded, slow_host(kind.ports) as host:
+            env = environment(embedded.uri, folder, DARKROOM_LOG_LEVEL="warning")
+            mongo = Mongo.connect(embedded.uri, env["DATABASE_NAME"], operation_seconds=60)
+            documents = Documents(mongo)
+            await documents.ensure_indexes()
+            process = embedded.running[0].process
+            assert process is not None
+            bench = Bench(kind, env, folder, host, process.pid)
+            print(f"{kind.service}s, {PAUSE_MILLISECONDS} ms, {kind.in_flight} in flight: at best {best:g}/s each")
+            try:
+                end = await kind.load(documents, host, PAUSE_MILLISECONDS, 20_000)
+                one = 0.0
+                for count in REPLICAS:
+                    await bench.grow(count)
+                    rate, most, taken = await bench.measure()
+                    one = one or rate
+                    print(
+                        f"{count}: {rate:6.1f} {kind.unit}/s, {most} at once; "
+                        f"{rate / best / count:.2f} of the best, {rate / one / count:.2f} of linear; {_cores(taken)}"
+                    )
+                await end()
+                await kind.load(documents, host, 0, 20_000)
+                rate, most, taken = await bench.measure()
+                print(f"ceiling, {REPLICAS[-1]} without the pause: {rate:6.1f} {kind.unit}/s; {_cores(taken)}")
+            finally:
+                await bench.close()
+                mongo.close()
+
+
+def _cores(taken: dict[str, float]) -> str:
+    return "cores: " + ", ".join(f"{name} {value:.2f}" for name, value in taken.items())
+
+
+async def main(names: list[str]) -> None:
+    """Measures what is named, or both."""
+    for kind in (WATCHERS, NOTIFIERS):
+        if not names or f"{kind.service}s" in names:
+            await scale(kind)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))
