@@ -2,7 +2,8 @@
 
 import asyncio
 import io
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,11 +27,17 @@ def photograph(width: int = 320, height: int = 240, *, shade: int = 0, quality: 
 
 @dataclass(slots=True)
 class Sources:
-    """The server: `images` by path, and how often each path was fetched. While it is closed, answers wait."""
+    """The server: `images` by path, and how often each path was fetched. While it is closed, answers wait.
+
+    A path answers 503 as often as `refusals` says before it gives its image; `moments` has when each was asked for, in
+    monotonic seconds.
+    """
 
     url: str
     images: dict[str, bytes]
     fetched: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    moments: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _waiting: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _opened: asyncio.Event = field(default_factory=asyncio.Event)
@@ -70,7 +77,11 @@ async def served(images: Mapping[str, bytes]) -> AsyncIterator[Sources]:
     async def answer(request: web.Request) -> web.Response:
         path = request.match_info["path"]
         sources.fetched[path] += 1
+        sources.moments[path].append(time.monotonic())
         await sources.pass_gate()
+        if sources.refusals[path]:
+            sources.refusals[path] -= 1
+            return web.Response(status=503)
         body = sources.images.get(path)
         if body is None:
             return web.Response(status=404)

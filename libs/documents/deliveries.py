@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,7 +34,7 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt: when it began, what came of it and how long it took.
+    """One attempt: when it began by the server's clock, what came of it and how long it took.
 
     `status` is the HTTP status (None: no answer), `error` a reason code (None: delivered).
     """
@@ -51,7 +51,8 @@ class Attempt:
 class Delivery:
     """A delivery as it stands; `rank` and `body` are the announcement's.
 
-    `endpoint` is the host and port of `url`, `token` the lease it is held under ("" when it is not).
+    `endpoint` is the host and port of `url`. `token` is the lease it is held under ("" when it is not), `claimed_at`
+    when it was claimed, by the server's clock (None: it has not just been claimed).
     """
 
     webhook_id: str
@@ -66,6 +67,7 @@ class Delivery:
     attempts_made: int
     attempts: Sequence[Attempt]
     token: str
+    claimed_at: datetime | None = None
 
     @property
     def document_id(self) -> str:
@@ -80,6 +82,7 @@ class Deliveries:
         self._mongo = mongo
         self._requests = requests
         self._collection: Collection = mongo.collection("deliveries")
+        self._lease = timedelta(seconds=lease_seconds)
         fields = Fields("rank", "next_attempt_at", "attempts_made")
         # Nothing of a delivery is decoded by its holder, so it is not what ended one that died.
         self.leases = Leases(self._collection, fields, seconds=lease_seconds, holder=holder, suspect_after=None)
@@ -108,7 +111,7 @@ class Deliveries:
         running = Counter(delivery.endpoint for delivery in held)
         shares = Shares("endpoint", each, running) if each is not None else None
         claim = await self.leases.claim(limit, shares=shares)
-        return [_delivery(document) for document in claim.documents]
+        return [_delivery(document, document["lease"]["until"] - self._lease) for document in claim.documents]
 
     async def delivered(self, delivery: Delivery, attempt: Attempt) -> bool:
         """Records the attempt that succeeded. False: the delivery was no longer held."""
@@ -172,7 +175,7 @@ def _document(new: NewDelivery) -> Document:
     }
 
 
-def _delivery(document: Mapping[str, Any]) -> Delivery:
+def _delivery(document: Mapping[str, Any], claimed_at: datetime | None = None) -> Delivery:
     return Delivery(
         webhook_id=document["_id"],
         request_id=document["request_id"],
@@ -186,4 +189,5 @@ def _delivery(document: Mapping[str, Any]) -> Delivery:
         attempts_made=document["attempts_made"],
         attempts=[Attempt(**attempt) for attempt in document["attempts"]],
         token=document.get("lease", {}).get("token", ""),
+        claimed_at=claimed_at,
     )

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -98,7 +97,8 @@ class Courier:
         }
         if outcome.verdict == "delivered":
             if _noted(await self._deliveries.delivered(delivery, attempt), "delivered", ""):
-                metrics.WEBHOOK_AGE_SECONDS.observe(max(0.0, time.time() - delivery.rank))
+                ended = attempt.started_at.timestamp() + attempt.seconds
+                metrics.WEBHOOK_AGE_SECONDS.observe(max(0.0, ended - delivery.rank))
                 _log.info("delivery.delivered", **facts)
             return
         code = attempt.error or ""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Literal, Protocol, TypeAlias
 
@@ -50,8 +50,16 @@ class Sender:
 
         A 2xx delivers it, whatever happens to the answer's body. 410 and what egress will not send are final. All else
         is worth another attempt: other statuses (redirects are not followed), no answer, and an error of our own.
+
+        The attempt's time is that of its claim, by the server's clock: a receiver refuses what was signed minutes off,
+        and this machine's clock may be.
+
+        Raises:
+            ValueError: the delivery was not claimed.
         """
-        started_at, started = datetime.now(UTC), time.perf_counter()
+        if delivery.claimed_at is None:
+            raise ValueError(f"delivery {delivery.webhook_id} is not claimed")
+        started_at, started = delivery.claimed_at, time.perf_counter()
         answer = await self._answer(delivery, started_at)
         seconds = time.perf_counter() - started
         metrics.WEBHOOK_SECONDS.observe(seconds)
