@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias, TypeVar
 
+import pymongo
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import (
     AsyncIOMotorClient,
@@ -24,6 +25,7 @@ ResultT = TypeVar("ResultT")
 
 AWAIT_SECONDS = 1.0
 """Longest wait of one getMore on a change stream; it bounds how long a stopping process waits for it."""
+_CLOSING_SECONDS = 0.5
 
 
 class StandaloneServerError(Exception):
@@ -128,5 +130,9 @@ class Mongo:
         return await Transaction(self.client, self.operation_seconds).run(work)
 
     def close(self) -> None:
-        """Closes every connection."""
-        self.client.close()
+        """Closes every connection; waits for half a second at most, in which the driver tells the server of the end.
+
+        Without a limit it would look for a server to tell for as long as an operation may take.
+        """
+        with pymongo.timeout(_CLOSING_SECONDS):
+            self.client.close()

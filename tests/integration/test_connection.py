@@ -1,17 +1,19 @@
-"""Connecting a service to its documents."""
+"""Connecting a service to its documents, and the end of a connection."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from libs.documents import Documents, connected
-from libs.mongo import Mongo
+from libs.mongo import EmbeddedMongo, Mongo
 from libs.runtime.errors import FatalError, StoppedError
 from libs.runtime.health import Health
 from libs.runtime.lifecycle import Stop
 from libs.runtime.settings import CommonSettings, load
+from tests import primaries
 
 
 @asynccontextmanager
@@ -58,3 +60,13 @@ async def test_a_service_that_waits_for_its_database_can_be_stopped(mongo: Mongo
     with pytest.raises(StoppedError):
         async with asyncio.timeout(30):
             await waiting
+
+
+@pytest.mark.timeout(60)
+async def test_a_connection_is_closed_without_waiting_for_a_server_that_is_gone(tmp_path: Path) -> None:
+    """The driver has sessions to end, and an operation could take ten minutes; the close does not."""
+    async with EmbeddedMongo(tmp_path) as embedded:
+        connection = Mongo.connect(embedded.uri, "closed", operation_seconds=600)
+        await connection.collection("things").insert_one({"_id": 1})
+        await primaries.kill(embedded.running[0])
+        connection.close()

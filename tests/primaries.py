@@ -1,0 +1,79 @@
+"""The primary of a replica set: its answers held back, itself killed or stepped down."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pymongo.read_concern import ReadConcern
+
+from libs.mongo import EmbeddedMongo, Mongo
+from libs.mongo.embedded import Member
+from tests.waiting import until
+
+UNANSWERED = "hangBeforeWaitingForWriteConcern"
+"""Where the server stands when a write is done and goes to the others, and the client is yet to hear of it."""
+
+
+@asynccontextmanager
+async def connected_to(member: Member) -> AsyncIterator[Mongo]:
+    """A connection to this member alone."""
+    mongo = Mongo.connect(f"mongodb://{member.address}/?directConnection=true", "admin", operation_seconds=30)
+    try:
+        yield mongo
+    finally:
+        mongo.close()
+
+
+async def primary_of(embedded: EmbeddedMongo) -> Member:
+    """The member that is primary now."""
+    mongo = Mongo.connect(embedded.uri, "admin", operation_seconds=30)
+    try:
+        address = (await mongo.client.admin.command("hello"))["me"]
+    finally:
+        mongo.close()
+    return next(member for member in embedded.running if member.address == address)
+
+
+async def kill(member: Member) -> None:
+    """Kills its process and waits until that is gone."""
+    assert member.process is not None
+    member.process.kill()
+    await member.process.communicate()
+
+
+async def step_down(member: Member) -> None:
+    """Makes it hand over to another member."""
+    async with connected_to(member) as mongo:
+        await mongo.client.admin.command({"replSetStepDown": 5, "secondaryCatchUpPeriodSecs": 5, "force": True})
+
+
+async def come_back(embedded: EmbeddedMongo, member: Member) -> None:
+    """Starts a killed member again; every member is then primary or follows it."""
+    if member.process is None or member.process.returncode is not None:
+        await embedded.start_member(member)
+
+    async def whole() -> bool:
+        async with connected_to(await primary_of(embedded)) as mongo:
+            status = await mongo.client.admin.command("replSetGetStatus")
+        return sorted(other["stateStr"] for other in status["members"]) == ["PRIMARY", "SECONDARY", "SECONDARY"]
+
+    await until(whole, "the set is whole")
+
+
+async def leave_unanswered(member: Member) -> None:
+    """Has it do and replicate every write from now on, and answer none."""
+    async with connected_to(member) as mongo:
+        await mongo.client.admin.command({"configureFailPoint": UNANSWERED, "mode": "alwaysOn"})
+
+
+async def release(member: Member) -> None:
+    """Commands reach the member again, and are answered."""
+    async with connected_to(member) as mongo:
+        for point in ("failCommand", UNANSWERED):
+            await mongo.client.admin.command({"configureFailPoint": point, "mode": "off"})
+
+
+async def committed(mongo: Mongo, collection: str, wanted: dict[str, Any]) -> int:
+    """How many such documents a majority has, so that no election can undo them."""
+    majority = mongo.collection(collection).with_options(read_concern=ReadConcern("majority"))
+    return await majority.count_documents(wanted)
