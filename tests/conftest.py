@@ -5,9 +5,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from libs.documents import Documents
 from libs.mongo import EmbeddedMongo, Mongo
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 FAULTS = ("--setParameter", "enableTestCommands=1")
 """Lets a test make MongoDB's commands fail (`configureFailPoint: failCommand`)."""

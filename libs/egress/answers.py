@@ -3,16 +3,20 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from io import BytesIO
 
 from aiohttp import ClientResponse
-from aiohttp.connector import Connection
 
 from .errors import EgressError
+from .pace import Pace
+from .peer import PeerResponse
 from .retry_after import retry_after_seconds
 
-_TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+# Plain numbers: members of HTTPStatus are looked up and hashed in Python.
+_WHOLE = frozenset({200, 203})
+_TRANSIENT = frozenset({408, 425, 429})
+# What may stand in the headers that name an encoding, of a body that is as it should be.
+_PLAIN_CODINGS = {"Content-Encoding": {"", "identity"}, "Transfer-Encoding": {"", "identity", "chunked"}}
 _CONTENT_RANGE = re.compile(r"bytes 0-([0-9]{1,15})/([0-9]{1,15})", re.ASCII | re.IGNORECASE)
 
 
@@ -45,20 +49,7 @@ class Response:
         return retry_after_seconds(self.headers)
 
 
-class PeerResponse(ClientResponse):
-    """A response that remembers who answered, since aiohttp lets go of the connection as soon as the body is there."""
-
-    remote_address = ""
-
-    async def start(self, connection: Connection) -> ClientResponse:
-        """Notes the other end, then reads the header section."""
-        transport = connection.transport
-        peer = transport.get_extra_info("peername") if transport is not None else None
-        self.remote_address = str(peer[0]) if peer else ""
-        return await super().start(connection)
-
-
-async def read_whole(response: ClientResponse, max_bytes: int) -> bytes:
+async def read_whole(response: PeerResponse, max_bytes: int, pace: Pace) -> bytes:
     """The body of a successful answer, as sent and at most `max_bytes` long.
 
     Raises:
@@ -66,22 +57,37 @@ async def read_whole(response: ClientResponse, max_bytes: int) -> bytes:
         aiohttp.ClientError: the connection failed; `ClientPayloadError` when the body is shorter than announced.
     """
     _check_status(response)
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    if encoding not in {"", "identity"}:
-        raise EgressError("bad_encoding", f"the body is encoded as {encoding[:40]!r}, which was not asked for")
-    if (response.content_length or 0) > max_bytes:
-        raise EgressError("too_large", f"{response.content_length} bytes announced, {max_bytes} are allowed")
-    body = BytesIO()  # gives its buffer away as it is, where a bytearray or a list of chunks would be copied
-    async for chunk in response.content.iter_any():
-        if body.tell() + len(chunk) > max_bytes:
+    _check_codings(response)
+    announced = response.content_length or 0
+    if announced > max_bytes:
+        raise EgressError("too_large", f"{announced} bytes announced, {max_bytes} are allowed")
+    if response.content.is_eof() and announced:
+        return await response.read_some()  # which is all of it: most images come in one piece
+    # Gives its buffer away as it is, where a bytearray or a list of chunks would be copied. Zeros take no memory until
+    # they are written over, and a buffer that has its size is never moved.
+    body = BytesIO(bytes(announced))
+    pace.reached(0)
+    while some := await response.read_some():
+        if body.tell() + len(some) > max_bytes:
             raise EgressError("too_large", f"more than the {max_bytes} bytes that are allowed")
-        body.write(chunk)
+        body.write(some)
+        pace.reached(body.tell())
     return body.getvalue()
+
+
+def _check_codings(response: ClientResponse) -> None:
+    """Refuses what would have to be decompressed; `Transfer-Encoding` can ask for that too (RFC 9112, 7)."""
+    for name, plain in _PLAIN_CODINGS.items():
+        if name not in response.headers:
+            continue
+        codings = {coding.strip().lower() for line in response.headers.getall(name) for coding in line.split(",")}
+        if coded := codings - plain:
+            raise EgressError("bad_encoding", f"the body is encoded as {max(coded)[:40]!r}, which was not asked for")
 
 
 def _check_status(response: ClientResponse) -> None:
     status = response.status
-    if status in {HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION} or _is_whole(response):
+    if status in _WHOLE or _is_whole(response):
         return
     raise EgressError(
         f"http_{status}",
@@ -93,7 +99,7 @@ def _check_status(response: ClientResponse) -> None:
 
 def _is_whole(response: ClientResponse) -> bool:
     """Some servers send 206 unasked, with the range that is everything."""
-    if response.status != HTTPStatus.PARTIAL_CONTENT:
+    if response.status != 206:
         return False
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
     return match is not None and int(match.group(1)) + 1 == int(match.group(2))

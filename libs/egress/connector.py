@@ -7,13 +7,21 @@ import asyncio
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from weakref import WeakSet
 
-from aiohttp import AddrInfoType, TCPConnector
+from aiohttp import AddrInfoType, ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
 from .errors import BlockedDialError, EgressError
 from .policy import EgressPolicy, blocked
+
+MAX_KEPT = 256
+"""Connections open at once of which more are not kept: many systems give a process 1,024 descriptors."""
 
 _LOOKUPS = 64
 
@@ -107,11 +115,45 @@ class GuardedResolver(AbstractResolver):
         await self._inner.close()
 
 
-def guarded_connector(
-    policy: EgressPolicy, resolver: AbstractResolver, *, tls: ssl.SSLContext | None, keep_alive: bool
-) -> TCPConnector:
-    """A connector that opens no socket to a forbidden address. Its owner bounds the number of connections."""
+class GuardedConnector(TCPConnector):
+    """Opens no socket to a forbidden address, and keeps only connections that are safe to use again.
 
+    The session bounds the number of connections in use; of those that are kept, `MAX_KEPT` bounds it.
+    """
+
+    def __init__(
+        self, policy: EgressPolicy, resolver: AbstractResolver, *, tls: ssl.SSLContext | None, keep_alive: bool
+    ) -> None:
+        super().__init__(
+            resolver=GuardedResolver(policy, resolver),
+            socket_factory=_socket_factory(policy),
+            ssl=tls if tls is not None else True,
+            force_close=not keep_alive,
+            limit=0,
+        )
+        self._dialled: WeakSet[ResponseHandler] = WeakSet()
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
+        """A new connection, or a kept one on which nothing has come since its last answer.
+
+        aiohttp would take what a server sends unasked for the answer to the next request.
+        """
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is None or protocol not in self._dialled:
+                break
+            if not protocol.should_close:
+                return connection
+            connection.close()
+        if protocol is not None:
+            self._dialled.add(protocol)
+            if len(self._dialled) > MAX_KEPT:
+                protocol.force_close()
+        return connection
+
+
+def _socket_factory(policy: EgressPolicy) -> Callable[[AddrInfoType], socket.socket]:
     def open_socket(info: AddrInfoType) -> socket.socket:
         family, kind, proto, _, address = info
         try:
@@ -120,10 +162,4 @@ def guarded_connector(
             raise BlockedDialError(refusal) from refusal
         return socket.socket(family, kind, proto)
 
-    return TCPConnector(
-        resolver=GuardedResolver(policy, resolver),
-        socket_factory=open_socket,
-        ssl=tls if tls is not None else True,
-        force_close=not keep_alive,
-        limit=0,
-    )
+    return open_socket

@@ -36,6 +36,10 @@ class BlockedDialError(OSError):
         self.refusal = refusal
 
 
+class BrokenBodyError(aiohttp.ClientPayloadError):
+    """The framing of a body makes no sense."""
+
+
 _MAX_SAID = 200
 
 # Looked through from the top: the classes of aiohttp's errors overlap.
@@ -43,6 +47,7 @@ _TRANSPORT: tuple[tuple[type[Exception], str, str, bool], ...] = (
     (aiohttp.ClientConnectorDNSError, "dns_error", "{host} could not be resolved: {said}", True),
     (aiohttp.ClientSSLError, "tls_error", "no trusted TLS connection to {host}: {said}", False),
     (TimeoutError, "timeout", "{host} did not answer in time", True),
+    (BrokenBodyError, "bad_response", "{host} sent no valid body: {said}", True),
     (aiohttp.ClientPayloadError, "truncated_download", "{host} sent no whole body: {said}", True),
     (aiohttp.ClientResponseError, "bad_response", "{host} sent no valid HTTP answer: {said}", True),
     (aiohttp.InvalidURL, "bad_url", "the URL cannot be requested: {said}", False),

@@ -1,7 +1,8 @@
 """Which addresses outbound requests may reach: the public internet, and what the operator allows on top of it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from yarl import URL
@@ -22,9 +23,12 @@ class EgressPolicy:
     """
 
     allow: Iterable[IPv4Network | IPv6Network] = ()
+    # Judging takes longer than all the rest of a URL, and the URLs of a catalogue have few hosts.
+    _judged: Callable[[str], str | None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "allow", tuple(self.allow))
+        object.__setattr__(self, "_judged", lru_cache(maxsize=4096)(self._judge))
 
     def check_url(self, url: str) -> URL:
         """The URL to request, as far as it can be judged without DNS; the address dialled is checked again.
@@ -54,6 +58,9 @@ class EgressPolicy:
 
     def refusal(self, address: str) -> str | None:
         """Why `address` may not be reached, such as `private (10.0.0.0/8)`; None if it may."""
+        return self._judged(address)
+
+    def _judge(self, address: str) -> str | None:
         try:
             # A zone says by which interface to go, not where to: it is left out of the decision.
             parsed = ip_address(address.partition("%")[0])

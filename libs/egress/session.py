@@ -5,15 +5,17 @@ import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from .answers import Download, PeerResponse, Response, read_whole
-from .connector import SystemResolver, guarded_connector
+from .answers import Download, Response, read_whole
+from .connector import GuardedConnector, SystemResolver
 from .errors import EgressError, from_transport
+from .pace import Pace
+from .peer import PeerResponse
 from .policy import EgressPolicy
 from .slots import HostSlots
 from .urls import redirect_url
@@ -31,8 +33,10 @@ class GuardedSession:
 
     At most `host_in_flight` requests run against one host; more wait for their turn, which counts neither to their
     deadline nor to the slots of the host that redirected there. `connect_seconds` bounds name resolution, connecting
-    and the TLS handshake together. No proxies, no cookies, no credentials from the environment. `resolver` and `tls`
-    replace the system's; a resolver that is handed in is its owner's to close.
+    and the TLS handshake together; `head_seconds` is how long the header section of a download may take from there on,
+    and `stall_seconds` how long its body may go slower than a kilobyte a second. No proxies, no cookies, no credentials
+    from the environment. `resolver` and `tls` replace the system's; a resolver that is handed in is its owner's to
+    close.
     """
 
     def __init__(
@@ -40,18 +44,23 @@ class GuardedSession:
         policy: EgressPolicy,
         *,
         connect_seconds: float = 10,
+        head_seconds: float = 30,
+        stall_seconds: float = 10,
         host_in_flight: int,
         resolver: AbstractResolver | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._policy = policy
         self._connect_seconds = connect_seconds
+        self._head_seconds = head_seconds
+        self._stall_seconds = stall_seconds
         self._slots = HostSlots(host_in_flight)
         self._resolver = resolver
         self._tls = tls
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self._time = asyncio.get_running_loop().time
         async with AsyncExitStack() as stack:
             resolver = self._resolver
             if resolver is None:
@@ -80,13 +89,12 @@ class GuardedSession:
                 (`dns_error`, `connect_error`, `timeout`, `truncated_download`, `bad_response`).
         """
         target = self._policy.check_url(url)
-        loop = asyncio.get_running_loop()
         left_seconds = total_seconds
         for _ in range(1 + MAX_REDIRECTS):
             async with self._slots.held(target.raw_host or ""):
-                started = loop.time()
+                started = self._time()
                 answer = await self._fetch(target, max_bytes, left_seconds)
-                left_seconds -= loop.time() - started
+                left_seconds -= self._time() - started
             if isinstance(answer, Download):
                 return answer
             target = self._follow(target, answer)
@@ -104,17 +112,16 @@ class GuardedSession:
         """
         target = self._policy.check_url(url)
         host = target.raw_host or ""
-        response: aiohttp.ClientResponse | None = None
+        response: PeerResponse | None = None
         logged = bytearray()
         broken = False
         async with self._slots.held(host):
             try:
                 async with asyncio.timeout(total_seconds):
-                    response = await self._posts.post(target, data=body, headers=headers, allow_redirects=False)
-                    async for chunk in response.content.iter_any():
-                        logged += chunk
-                        if len(logged) >= MAX_LOGGED_BYTES:
-                            break
+                    answer = await self._posts.post(target, data=body, headers=headers, allow_redirects=False)
+                    response = cast("PeerResponse", answer)
+                    while len(logged) < MAX_LOGGED_BYTES and (some := await response.read_some()):
+                        logged += some
             except (aiohttp.ClientError, OSError) as error:
                 if response is None:
                     failure = from_transport(error, host)
@@ -125,24 +132,29 @@ class GuardedSession:
             finally:
                 if response is not None:
                     response.close()
-        remote_address = response.remote_address if isinstance(response, PeerResponse) else ""
         return Response(
-            response.status, response.headers, bytes(logged[:MAX_LOGGED_BYTES]), remote_address, broken=broken
+            response.status, response.headers, bytes(logged[:MAX_LOGGED_BYTES]), response.remote_address, broken=broken
         )
 
     async def _fetch(self, target: URL, max_bytes: int, seconds: float) -> Download | str:
         """One hop: the download, or the Location it is redirected to."""
+        began = self._time()
+        end = began + seconds
+        deadline = asyncio.timeout_at(min(end, began + self._head_seconds))
+        host = target.raw_host or ""
+        response: PeerResponse | None = None
         try:
-            async with (
-                asyncio.timeout(seconds),
-                self._downloads.get(target, allow_redirects=False) as response,
-            ):
+            async with deadline, self._downloads.get(target, allow_redirects=False) as answer:
+                response = cast("PeerResponse", answer)
                 location = response.headers.get("Location")
                 if response.status in _REDIRECTS and location is not None:
                     return location
-                body = await read_whole(response, max_bytes)
+                pace = Pace(deadline, self._time, end=end, stall_seconds=self._stall_seconds)
+                body = await read_whole(response, max_bytes, pace)
         except (aiohttp.ClientError, OSError) as error:
-            raise from_transport(error, target.raw_host or "") from error
+            if response is not None and isinstance(error, TimeoutError):
+                raise EgressError("timeout", f"the body from {host} did not come in time", retryable=True) from error
+            raise from_transport(error, host) from error
         content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         return Download(body, str(target), content_type)
 
@@ -154,7 +166,7 @@ class GuardedSession:
 
     def _session(self, resolver: AbstractResolver, *, keep_alive: bool) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=guarded_connector(self._policy, resolver, tls=self._tls, keep_alive=keep_alive),
+            connector=GuardedConnector(self._policy, resolver, tls=self._tls, keep_alive=keep_alive),
             # The total deadline is each call's own; aiohttp's would end while the body of an accepted POST is read.
             timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -1,33 +1,22 @@
 """Servers on loopback that answer the egress tests, byte by byte where they have to misbehave."""
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from ipaddress import IPv4Network, IPv6Network
+
+import pytest
+
+from libs.egress import Download, EgressError, EgressPolicy, GuardedSession
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
-# Self-signed for 127.0.0.1, valid until 2126; it protects nothing.
-CERTIFICATE = """\
------BEGIN CERTIFICATE-----
-MIIBXDCCAQKgAwIBAgIBATAKBggqhkjOPQQDAjAUMRIwEAYDVQQDDAkxMjcuMC4w
-LjEwIBcNMjAwMTAxMDAwMDAwWhgPMjEyNjAxMDEwMDAwMDBaMBQxEjAQBgNVBAMM
-CTEyNy4wLjAuMTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABHAKBnF/FQ9VDGrB
-SFiqAK1N0nH7mcaUoRGk9PuZqv/mFh+c+UxBb1FgK9HQF95B+lxmhFoO0qFUEGFO
-jTpCL0yjQzBBMA8GA1UdEwEB/wQFMAMBAf8wDwYDVR0RBAgwBocEfwAAATAdBgNV
-HQ4EFgQURIkrDU6z7Dgw/aRLZ0CJGPt296EwCgYIKoZIzj0EAwIDSAAwRQIgRjvt
-L+RATR8db64rdmI/SJgTugV+4pC71V3XlzWZ2x4CIQCGCkUIr111i8nAxYN6ZDbY
-/COrlT/t4gzeKaXkisQTRQ==
------END CERTIFICATE-----
-"""
-KEY = """\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgbUwIfVRBXAFS0nHK
-em8HLcyFYIHjjjD3KYlyvxzbPdahRANCAARwCgZxfxUPVQxqwUhYqgCtTdJx+5nG
-lKERpPT7mar/5hYfnPlMQW9RYCvR0BfeQfpcZoRaDtKhVBBhTo06Qi9M
------END PRIVATE KEY-----
-"""
+LOOPBACK = EgressPolicy([IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")])
+IMAGE = bytes(range(256)) * 40
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class RawServer:
@@ -39,6 +28,7 @@ class RawServer:
         self.url = ""
         self.port = 0
         self.connections = 0
+        self._came = asyncio.Condition()
         self.heads: list[str] = []
         self.bodies: list[bytes] = []
 
@@ -57,11 +47,18 @@ class RawServer:
                     (line[15:] for line in head.lower().splitlines() if line.startswith("content-length:")), "0"
                 )
                 self.bodies.append(await reader.readexactly(int(length)))
+                async with self._came:
+                    self._came.notify_all()
                 await self._answer(reader, writer)
                 await writer.drain()
         finally:
             writer.close()
             self._tasks.discard(task)
+
+    async def seen(self, requests: int) -> None:
+        """Returns when that many requests have been read."""
+        async with self._came:
+            await self._came.wait_for(lambda: len(self.bodies) >= requests)
 
     async def stop(self) -> None:
         """Ends the answers that are still under way."""
@@ -89,15 +86,47 @@ def stalls_after(*parts: bytes) -> Answer:
     return answer
 
 
+def apart(*parts: bytes, seconds: float = 0.02) -> Answer:
+    """An answer in parts with a pause after each, so that they arrive one by one; the connection stays open."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(seconds)  # what this server is for: nobody waits here for anything to happen
+        await asyncio.Event().wait()
+
+    return answer
+
+
+def goes_on_after(head: bytes, piece: bytes) -> Answer:
+    """An answer that begins with `head` and repeats `piece` for as long as anybody reads it."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        while not writer.is_closing():
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    return answer
+
+
 def resets_after(*parts: bytes) -> Answer:
     """An answer of exactly these bytes, after which the connection is reset."""
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"".join(parts))
         await writer.drain()
-        writer.transport.abort()
+        reset(writer)
 
     return answer
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Ends the connection with a RST, which closing alone does only where something is unread."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 def ok(body: bytes, *headers: str) -> bytes:
@@ -120,22 +149,25 @@ async def raw_server(
     server = await asyncio.start_server(raw.serve, host, port, ssl=tls)
     async with server:
         raw.port = server.sockets[0].getsockname()[1]
-        raw.url = f"{'https' if tls else 'http'}://{host}:{raw.port}"
+        raw.url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{raw.port}"
         try:
             yield raw
         finally:
             await raw.stop()
 
 
-def server_tls(folder: Path) -> ssl.SSLContext:
-    """The server's side of TLS with the self-signed certificate."""
-    chain = folder / "chain.pem"
-    chain.write_text(CERTIFICATE + KEY)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
-    return context
+async def fetch(
+    session: GuardedSession, url: str, *, max_bytes: int = 1_000_000, total_seconds: float = 20
+) -> Download:
+    """A download with limits that do not matter."""
+    return await session.download(url, max_bytes=max_bytes, total_seconds=total_seconds)
 
 
-def client_tls() -> ssl.SSLContext:
-    """A client's side of TLS that trusts the self-signed certificate alone."""
-    return ssl.create_default_context(cadata=CERTIFICATE)
+async def failure(
+    session: GuardedSession, answer: Answer, *, total_seconds: float = 20, max_bytes: int = 20_000
+) -> EgressError:
+    """What a download of this answer fails with."""
+    async with raw_server(answer) as server:
+        with pytest.raises(EgressError) as caught:
+            await fetch(session, f"{server.url}/a.jpg", max_bytes=max_bytes, total_seconds=total_seconds)
+    return caught.value

@@ -1,6 +1,7 @@
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network
 from typing import Any
 
 import aiohttp
@@ -8,50 +9,22 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from libs.egress import EgressError, EgressPolicy, GuardedSession
-from libs.egress.connector import GuardedResolver, SystemResolver, guarded_connector
+from libs.egress.connector import GuardedConnector, GuardedResolver, SystemResolver
 from libs.egress.errors import from_transport
 
-from .egress_servers import RawServer, ok, raw_server, says
+from .egress_names import ScriptedResolver, answer
+from .egress_servers import LOOPBACK, RawServer, ok, raw_server, response, says
 
-LOOPBACK = EgressPolicy([IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")])
 PUBLIC_ONLY = EgressPolicy()
 ONLY_127_0_0_2 = EgressPolicy([IPv4Network("127.0.0.2/32")])
 NAME = "images.example"
-
-
-def answer(address: str, port: int) -> ResolveResult:
-    """One address, as aiohttp's resolvers report it."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return ResolveResult(hostname=NAME, host=address, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)
-
-
-class ScriptedResolver(AbstractResolver):
-    """Answers each lookup with the next of its answers, and the last one from then on."""
-
-    def __init__(self, *answers: list[str]) -> None:
-        self._answers = list(answers)
-        self.asked: list[str] = []
-
-    async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002 (part of the interface)
-    ) -> list[ResolveResult]:
-        """The next answer."""
-        self.asked.append(host)
-        addresses = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        return [answer(address, port) for address in addresses]
-
-    async def close(self) -> None:
-        """Holds nothing."""
 
 
 class TwoFacedAnswer(dict[str, Any]):
     """An answer that names a harmless address when it is checked and another when it is dialled."""
 
     def __init__(self, port: int, hosts: Iterator[str]) -> None:
-        super().__init__(answer("93.184.216.34", port))
+        super().__init__(answer(NAME, "93.184.216.34", port))
         self._hosts = hosts
 
     def __getitem__(self, key: str) -> Any:
@@ -145,7 +118,7 @@ async def test_a_name_is_dialled_at_the_address_that_was_checked() -> None:
 
 async def test_a_literal_address_is_caught_at_the_socket_though_no_name_is_resolved(listener: RawServer) -> None:
     """No resolver is asked about literals by aiohttp: the connector alone must refuse them."""
-    connector = guarded_connector(PUBLIC_ONLY, ScriptedResolver([]), tls=None, keep_alive=False)
+    connector = GuardedConnector(PUBLIC_ONLY, ScriptedResolver([]), tls=None, keep_alive=False)
     async with aiohttp.ClientSession(connector=connector) as plain:
         with pytest.raises(aiohttp.ClientConnectorError) as caught:
             await plain.get(listener.url)
@@ -153,13 +126,83 @@ async def test_a_literal_address_is_caught_at_the_socket_though_no_name_is_resol
     assert listener.connections == 0
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "0x7f000001", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0"])  # noqa: S104
-async def test_a_literal_url_reaches_no_forbidden_listener(listener: RawServer, host: str) -> None:
-    """The session refuses it before anything is resolved or opened."""
+REACHING = [
+    "http://127.0.0.1:{port}/",
+    "http://127.1:{port}/",
+    "http://0x7f000001:{port}/",
+    "http://2130706433:{port}/",
+    "http://0177.0.0.1:{port}/",
+    "http://\uff11\uff12\uff17.0.0.1:{port}/",
+    "http://%31%32%37.0.0.1:{port}/",
+    "http://127.0.0.1.:{port}/",
+    "http://[::ffff:127.0.0.1]:{port}/",
+    "http://[::FFFF:7f00:1]:{port}/",
+    "http://localhost:{port}/",
+    "http://LOCALHOST.:{port}/",
+    "http://name.example:{port}/",
+    "http://mapped.example:{port}/",
+]
+ANSWERS = {"name.example": "127.0.0.1", "mapped.example": "::ffff:127.0.0.1", "localhost": "127.0.0.1"}
+
+
+class NamesOfLoopback(ScriptedResolver):
+    """Knows the names that stand in `REACHING`."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The one address of the name."""
+        await super().resolve(host, port, family)
+        return [answer(host, ANSWERS[host.removesuffix(".")], port)]
+
+
+@pytest.mark.parametrize("redirected", [False, True])
+@pytest.mark.parametrize("url", REACHING)
+async def test_a_listener_on_a_forbidden_address_sees_no_connection(
+    listener: RawServer, url: str, *, redirected: bool
+) -> None:
+    """Literals, names and redirects that reach it when its address is allowed do not when it is not."""
+    target = url.format(port=listener.port)
+    async with raw_server(says(response("302 Found", b"", f"Location: {target}")), host="127.0.0.2") as detour:
+        start = detour.url if redirected else target
+        resolver = NamesOfLoopback([])
+        async with GuardedSession(LOOPBACK, host_in_flight=2, resolver=resolver) as session:
+            assert (await session.download(start, max_bytes=100, total_seconds=20)).body == b"secret"
+        assert listener.connections == 1
+        async with GuardedSession(ONLY_127_0_0_2, host_in_flight=2, resolver=resolver) as session:
+            with pytest.raises(EgressError) as caught:
+                await session.download(start, max_bytes=100, total_seconds=20)
+    assert (caught.value.code, caught.value.retryable) == ("blocked_address", False)
+    assert "DARKROOM_EGRESS_ALLOW" in caught.value.detail
+    assert listener.connections == 1
+
+
+async def test_a_listener_on_the_loopback_of_ipv6_sees_no_connection() -> None:
+    """The literal and a name that has it are refused."""
+    try:
+        probe = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    probe.close()
+    resolver = ScriptedResolver(["::1"])
+    async with raw_server(says(ok(b"secret")), host="::1") as listener:
+        urls = [listener.url, f"http://{NAME}:{listener.port}/"]
+        async with GuardedSession(LOOPBACK, host_in_flight=1, resolver=resolver) as session:
+            for url in urls:
+                assert (await session.download(url, max_bytes=100, total_seconds=20)).body == b"secret"
+        reached = listener.connections
+        async with GuardedSession(PUBLIC_ONLY, host_in_flight=1, resolver=resolver) as session:
+            for url in urls:
+                assert (await refused(session, url)).code == "blocked_address"
+        assert listener.connections == reached
+
+
+async def test_a_literal_is_refused_before_anything_is_resolved(listener: RawServer) -> None:
+    """Nobody is asked about an address, nor about the names of this machine."""
     resolver = ScriptedResolver(["127.0.0.1"])
     async with GuardedSession(PUBLIC_ONLY, host_in_flight=1, resolver=resolver) as session:
-        error = await refused(session, f"http://{host}:{listener.port}/")
-    assert error.code == "blocked_address"
+        for host in ("127.0.0.1", "127.1", "localhost", "a.localhost", "[::ffff:127.0.0.1]"):
+            assert (await refused(session, f"http://{host}:{listener.port}/")).code == "blocked_address"
     assert (resolver.asked, listener.connections) == ([], 0)
 
 
@@ -187,6 +230,27 @@ async def test_a_name_without_an_address_is_a_dns_error(resolver: AbstractResolv
         error = await refused(session, "http://no-such-name.invalid/")
     await resolver.close()
     assert (error.code, error.retryable) == ("dns_error", True)
+
+
+class SilentResolver(ScriptedResolver):
+    """Never answers."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Waits for ever."""
+        await asyncio.Event().wait()
+        return await super().resolve(host, port, family)
+
+
+@pytest.mark.timeout(60)
+async def test_a_lookup_that_hangs_has_the_time_of_a_connection() -> None:
+    """A name server that says nothing costs no more than a host that says nothing, and may be tried again."""
+    session = GuardedSession(PUBLIC_ONLY, host_in_flight=1, connect_seconds=0.3, resolver=SilentResolver())
+    async with session:
+        with pytest.raises(EgressError) as caught:
+            await session.download(f"http://{NAME}/", max_bytes=100, total_seconds=10_000)
+    assert (caught.value.code, caught.value.retryable) == ("timeout", True)
 
 
 async def test_the_system_resolver_answers_what_the_system_knows() -> None:

@@ -1,0 +1,34 @@
+"""How fast a download has to go."""
+
+import asyncio
+from collections.abc import Callable
+
+MIN_BYTES_PER_SECOND = 1024
+
+
+class Pace:
+    """Moves the deadline of a download along as its body comes in, up to `end` (by the clock `time`).
+
+    A stretch of `stall_seconds` x 1,024 bytes may take `stall_seconds`: what stalls or trickles is given up long before
+    the total time is over, and what is merely large is not. A timer is not moved for every piece of a fast body, so a
+    stall may be noticed a tenth early.
+    """
+
+    def __init__(
+        self, deadline: asyncio.Timeout, time: Callable[[], float], *, end: float, stall_seconds: float
+    ) -> None:
+        self._deadline = deadline
+        self._time = time
+        self._end = end
+        self._stall_seconds = stall_seconds
+        self._next_bytes = 0.0
+        self._next_at = 0.0
+
+    def reached(self, total_bytes: int) -> None:
+        """So much of the body is there, which begins the next stretch when it completes one."""
+        now = self._time()
+        if total_bytes < self._next_bytes or now < self._next_at:
+            return
+        self._next_bytes = total_bytes + self._stall_seconds * MIN_BYTES_PER_SECOND
+        self._next_at = now + self._stall_seconds / 10
+        self._deadline.reschedule(min(self._end, now + self._stall_seconds))
