@@ -91,15 +91,17 @@ class Deliveries:
         """Makes one partial index per state that is searched for, and one to list a request's deliveries."""
         await self._collection.create_indexes([*self.leases.indexes(), IndexModel([("request_id", 1)], name="request")])
 
-    async def announce(self, request_id: str, deliveries: Sequence[NewDelivery]) -> bool:
-        """Makes a closed request's deliveries, exactly once; false when another has announced it."""
+    async def announce(self, deliveries: Mapping[str, Sequence[NewDelivery]]) -> set[str]:
+        """Makes the deliveries of closed requests, by request, each exactly once, in one transaction.
 
-        async def work(session: Session) -> bool:
-            if not await self._requests.mark_announced(request_id, session):
-                return False
-            if deliveries:
-                await self._collection.insert_many([_document(new) for new in deliveries], session=session)
-            return True
+        Gives the requests that were announced here, and not by another before.
+        """
+
+        async def work(session: Session) -> set[str]:
+            announced = await self._requests.mark_announced(deliveries, session)
+            if new := [_document(delivery) for request_id in announced for delivery in deliveries[request_id]]:
+                await self._collection.insert_many(new, session=session)
+            return announced
 
         return await self._mongo.transaction(work)
 

@@ -219,12 +219,16 @@ class Requests:
         found = await self._collection.find({"announced": False}, sort=[("completed_at", 1)], limit=limit).to_list(None)
         return [_request(document) for document in found]
 
-    async def mark_announced(self, request_id: str, session: Session) -> bool:
-        """Inside the caller's transaction: true for the one caller that may make the request's deliveries."""
-        result = await self._collection.update_one(
-            {"_id": request_id, "announced": False}, {"$set": {"announced": True}}, session=session
-        )
-        return result.modified_count == 1
+    async def mark_announced(self, request_ids: Iterable[str], session: Session) -> set[str]:
+        """Inside the caller's transaction: those whose deliveries the caller, and nobody else, may make.
+
+        Another transaction that marks one of them first makes this one fail, and find it marked when it is repeated.
+        """
+        wanted = {"_id": {"$in": list(request_ids)}, "announced": False}
+        found = await self._collection.find(wanted, {"_id": 1}, session=session).to_list(None)
+        if found:
+            await self._collection.update_many(wanted, {"$set": {"announced": True}}, session=session)
+        return {document["_id"] for document in found}
 
 
 def _closing(status: str, counts: Counts) -> list[Document]:

@@ -2,14 +2,14 @@
 
 import structlog
 
-from libs.documents import Documents, Request
+from libs.documents import Documents, NewDelivery, Request
 from libs.runtime import metrics
 from libs.runtime.lifecycle import Stop
 from libs.runtime.trace import trace_id
 from services.notifier.event import event_of
 
 _log = structlog.get_logger()
-_CHUNK = 50
+_CHUNK = 100
 
 
 class Announcer:
@@ -23,22 +23,24 @@ class Announcer:
     async def announce(self) -> int:
         """Announces some of the closed requests, the oldest first, and says how many; 0 when none is left.
 
-        Of several notifiers that find the same request one makes its deliveries, in a transaction; the others do not
-        count it, so that none of them keeps looking for what is being announced elsewhere.
+        Of several notifiers that find the same requests one makes their deliveries; the others do not count them, so
+        that none of them keeps looking for what is being announced elsewhere.
         """
-        announced = 0
-        for request in await self._documents.requests.unannounced(_CHUNK):
-            if self._stop.is_set:
-                break
-            with structlog.contextvars.bound_contextvars(request_id=request.id, trace_id=trace_id(request.trace)):
-                announced += await self._announce(request)
-        return announced
+        requests = await self._documents.requests.unannounced(_CHUNK)
+        if not requests or self._stop.is_set:
+            return 0
+        deliveries = {request.id: self._deliveries(request) for request in requests}
+        announced = await self._documents.deliveries.announce(deliveries)
+        for request in requests:
+            if request.id in announced:
+                self._note(request, len(deliveries[request.id]))
+        return len(announced)
 
-    async def _announce(self, request: Request) -> bool:
+    def _deliveries(self, request: Request) -> list[NewDelivery]:
         urls = [request.webhook_url] if request.webhook_url else []
-        deliveries = [event_of(request, url, base_url=self._base_url) for url in urls]
-        if not await self._documents.deliveries.announce(request.id, deliveries):
-            return False
+        return [event_of(request, url, base_url=self._base_url) for url in urls]
+
+    def _note(self, request: Request, deliveries: int) -> None:
         metrics.REQUESTS_ANNOUNCED.labels(request.status).inc()
-        _log.info("request.announced", status=request.status, deliveries=len(deliveries))
-        return True
+        with structlog.contextvars.bound_contextvars(request_id=request.id, trace_id=trace_id(request.trace)):
+            _log.info("request.announced", status=request.status, deliveries=deliveries)

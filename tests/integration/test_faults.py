@@ -219,8 +219,8 @@ async def test_an_announcement_whose_commit_errs_is_made_once(
     urls: Sequence[str] = ["http://a/", "http://b/"]
     new = [NewDelivery(request_id, "request.completed", url, "{}", TRACE, 1.0) for url in urls]
     async with failing(mongo, "commitTransaction", fault):
-        await done_or_not(faulty.deliveries.announce(request_id, new))
-    await settled(lambda: faulty.deliveries.announce(request_id, new))
-    assert await documents.deliveries.announce(request_id, new) is False
+        await done_or_not(faulty.deliveries.announce({request_id: new}))
+    await settled(lambda: faulty.deliveries.announce({request_id: new}))
+    assert await documents.deliveries.announce({request_id: new}) == set()
     assert sorted(delivery.url for delivery in await documents.deliveries.of_request(request_id)) == urls
     assert await documents.requests.unannounced(10) == []

@@ -32,14 +32,17 @@ async def test_two_notifiers_deliver_each_webhook_once(documents: Documents, mon
 
 
 async def test_only_one_of_two_announcements_counts(documents: Documents) -> None:
-    """Two notifiers that found the same closed request make its delivery once."""
-    request_id = await close_request(documents, "http://h/")
-    [request] = await documents.requests.unannounced(10)
-    announced = await asyncio.gather(
-        *(documents.deliveries.announce(request_id, [event_of(request, "http://h/", base_url="")]) for _ in range(4))
-    )
-    assert sorted(announced) == [False, False, False, True]
-    assert len(await documents.deliveries.of_request(request_id)) == 1
+    """Notifiers that found the same closed requests, some of them more, make the delivery of each once."""
+    request_ids = [await close_request(documents, "http://h/") for _ in range(3)]
+    new = {
+        request.id: [event_of(request, "http://h/", base_url="")]
+        for request in await documents.requests.unannounced(10)
+    }
+    found = [{request_id: new[request_id] for request_id in request_ids[:many]} for many in (1, 2, 3, 3)]
+    announced = await asyncio.gather(*(documents.deliveries.announce(deliveries) for deliveries in found))
+    assert sorted(request_id for some in announced for request_id in some) == sorted(request_ids)
+    for request_id in request_ids:
+        assert len(await documents.deliveries.of_request(request_id)) == 1
 
 
 async def test_a_delivery_whose_notifier_died_is_made_by_another(
@@ -50,7 +53,7 @@ async def test_a_delivery_whose_notifier_died_is_made_by_another(
     async with receiving() as receiver:
         request_id = await close_request(documents, receiver.url)
         [request] = await documents.requests.unannounced(10)
-        await documents.deliveries.announce(request_id, [event_of(request, receiver.url, base_url="")])
+        await documents.deliveries.announce({request_id: [event_of(request, receiver.url, base_url="")]})
         [claimed] = await dead.deliveries.claim(10)
         async with notifying(notifier_settings(documents, mongo_uri)):
             delivery = await delivery_in(documents, request_id, "delivered")

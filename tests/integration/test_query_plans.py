@@ -142,7 +142,7 @@ async def deliver(documents: Documents) -> None:
     """Every closed request is announced; one delivery succeeds, one fails, one is put off, and one is lost."""
     for number, closed in enumerate(await documents.requests.unannounced(10)):
         new = [NewDelivery(closed.id, "request.completed", f"http://h/{n}", "{}", TRACE, number) for n in range(4)]
-        assert await documents.deliveries.announce(closed.id, new)
+        assert await documents.deliveries.announce({closed.id: new}) == {closed.id}
     held = await documents.deliveries.claim(4, each=4)
     attempt = Attempt(datetime.now(UTC), 0.1, 500, "http_500", "", "127.0.0.1")
     assert await documents.deliveries.delivered(held[0], attempt)
