@@ -10,6 +10,7 @@ from tests.notifiers import close_request, delivery_in
 from tests.processes import SECRET, started
 from tests.scenes import Scene, scene
 from tests.sources import photograph, served
+from tests.waiting import until
 from tests.webhook_server import receiving, waits_for
 
 IMAGES = {f"{n}.jpg": photograph(64, 48, shade=n) for n in range(24)}
@@ -21,6 +22,11 @@ async def charged(place: Scene, collection: str, attempts: str) -> list[Document
     """What is held, or was charged an attempt or a lost lease."""
     marks = [{"state": "processing"}, {"lease": {"$exists": True}}, {attempts: {"$gt": 0}}, {"lost_leases": {"$gt": 0}}]
     return await place.documents.mongo.collection(collection).find({"$or": marks}).to_list(None)
+
+
+async def announced(place: Scene, count: int) -> bool:
+    """Whether so many deliveries have been made."""
+    return await place.documents.mongo.collection("deliveries").count_documents({}) == count
 
 
 async def test_watchers_stopped_under_load_finish_or_give_back(mongo_uri: str, tmp_path: Path) -> None:
@@ -63,6 +69,7 @@ async def test_notifiers_stopped_under_load_finish_or_give_back(mongo_uri: str, 
         # One endpoint gets four of a notifier's sixteen slots: each of the two takes four of these ten.
         requests = [await close_request(place.documents, receiver.url) for _ in range(10)]
         await receiver.first(8)
+        await until(lambda: announced(place, len(requests)), "every delivery is there")
         patient.process.send_signal(signal.SIGTERM)
         assert await hasty.stop() == 0
         assert len(await charged(place, "deliveries", "attempts_made")) == 4
