@@ -8,7 +8,10 @@ import psutil
 
 
 class Meter:
-    """CPU seconds per second of named groups of processes (1.0 is one core), from its making to each `read`."""
+    """CPU seconds per second of named groups of processes (1.0 is one core), from its making to each `read`.
+
+    Under `others` is what everything else on the machine takes: a figure beside which that is much says little.
+    """
 
     def __init__(self, groups: Mapping[str, Iterable[int]]) -> None:
         self._groups = {name: list(pids) for name, pids in groups.items()}
@@ -23,7 +26,9 @@ class Meter:
         return taken
 
     def _seconds(self) -> dict[str, float]:
-        return {name: sum(map(_of, pids)) for name, pids in self._groups.items()}
+        seconds = {name: sum(map(_of, pids)) for name, pids in self._groups.items()}
+        machine = psutil.cpu_times()
+        return {**seconds, "others": sum(machine) - machine.idle - machine.iowait - sum(seconds.values())}
 
 
 async def cores(pid: int, seconds: float) -> float:
