@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
 
-from libs.leases import Fields, Leases, Shares
+from libs.leases import Fields, Leases, Shares, Spread
 from libs.mongo import Collection, Document, Mongo
 
 ResultT = TypeVar("ResultT")
@@ -18,14 +18,15 @@ class Holder(Leases):
     """A holder that can be stopped between the find and the update of what it does next."""
 
     def __init__(self, collection: Collection, name: str) -> None:
-        super().__init__(collection, Fields("rank", "ready_at"), seconds=HOUR_SECONDS, holder=name)
+        fields, in_order = Fields("rank", "ready_at"), Spread(most=1)
+        super().__init__(collection, fields, seconds=HOUR_SECONDS, holder=name, spread=in_order)
         self.name = name
         self.found = asyncio.Event()
         self.go_on = asyncio.Event()
         self.go_on.set()
 
-    async def _candidates(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
-        return await self._halt(await super()._candidates(limit, start, shares))
+    async def _front(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
+        return await self._halt(await super()._front(limit, start, shares))
 
     async def _ids(self, wanted: Mapping[str, Any], order: str, limit: int) -> list[Any]:
         return await self._halt(await super()._ids(wanted, order, limit))

@@ -83,6 +83,10 @@ class Failed:
 Outcome: TypeAlias = Output | Failed
 
 
+class _LostError(Exception):
+    """Some of the images are no longer held, so that nothing of the transaction may stand."""
+
+
 class Images:
     """The `images` collection: `_id` {r: request, n: position}."""
 
@@ -98,20 +102,18 @@ class Images:
         await self._collection.create_indexes(self.leases.indexes())
 
     async def first_rank(self) -> float:
-        """The rank at which a new request's images begin: the virtual time of start-time fair queueing.
+        """The rank at which a new request's images begin; see `next_rank`."""
+        running = await self._edge_rank("processing", -1)
+        return next_rank(running, await self._edge_rank("pending", 1, running))
 
-        It is the highest rank now processing, else the lowest pending, else 0, so that a small request starts beside
-        the images now running and not behind all those of an older one. (P. Goyal et al., "Start-time Fair Queuing",
-        1996.)
-        """
-        for state, direction in (("processing", -1), ("pending", 1)):
-            # Hinted, since without a condition on the index's own field the planner reads the whole collection.
-            found = await self._collection.find_one(
-                {"state": state}, {"rank": 1}, sort=[("rank", direction)], hint=state
-            )
-            if found:
-                return float(found["rank"])
-        return 0.0
+    async def _edge_rank(self, state: str, direction: int, least: float | None = None) -> float | None:
+        wanted: Document = {"state": state}
+        if least is not None:
+            # Behind what was claimed lately; and so it does not wade through that either.
+            wanted["rank"] = {"$gte": least}
+        # Hinted, since without a condition on the index's own field the planner reads the whole collection.
+        found = await self._collection.find_one(wanted, {"rank": 1}, sort=[("rank", direction)], hint=state)
+        return float(found["rank"]) if found else None
 
     async def insert(self, request_id: str, rank: float, images: Iterable[NewImage], session: Session) -> None:
         """Adds a batch inside the caller's transaction; the request's first image has `rank`."""
@@ -136,30 +138,43 @@ class Images:
         What another has taken over, or what was cancelled, is left as it is.
         """
 
-        async def work(session: Session) -> list[HeldImage]:
+        async def all_of_them(session: Session) -> list[HeldImage]:
+            return await self._write(outcomes, session)
+
+        async def what_is_held(session: Session) -> list[HeldImage]:
             ids = [image.document_id for image, _ in outcomes]
             found = self._collection.find({"_id": {"$in": ids}, "state": "processing"}, {"lease": 1}, session=session)
             tokens = {_key(document["_id"]): document["lease"]["token"] async for document in found}
-            still = [
-                (image, outcome)
-                for image, outcome in outcomes
-                if tokens.get((image.request_id, image.position)) == image.token
-            ]
-            if not still:
-                return []
-            await self._collection.bulk_write(
-                [UpdateOne({"_id": image.document_id}, _final(outcome)) for image, outcome in still],
-                ordered=False,
-                session=session,
+            return await self._write(
+                [(image, outcome) for image, outcome in outcomes if tokens.get(_key(image.document_id)) == image.token],
+                session,
             )
-            counts: dict[str, Counts] = {}
-            for image, outcome in still:
-                counts[image.request_id] = counts.get(image.request_id, Counts()) + _count(image, outcome)
-            for request_id, sum_of_batch in counts.items():
-                await self._progress.add(request_id, sum_of_batch, session)
-            return [image for image, _ in still]
 
-        return await self._mongo.transaction(work)
+        try:
+            # Nearly always all are still held; then there is no need to look first.
+            return await self._mongo.transaction(all_of_them)
+        except _LostError:
+            return await self._mongo.transaction(what_is_held)
+
+    async def _write(self, outcomes: Sequence[tuple[HeldImage, Outcome]], session: Session) -> list[HeldImage]:
+        if not outcomes:
+            return []
+        written = await self._collection.bulk_write(
+            [
+                UpdateOne({"_id": image.document_id, "lease.token": image.token}, _final(outcome))
+                for image, outcome in outcomes
+            ],
+            ordered=False,
+            session=session,
+        )
+        if written.matched_count != len(outcomes):
+            raise _LostError
+        counts: dict[str, Counts] = {}
+        for image, outcome in outcomes:
+            counts[image.request_id] = counts.get(image.request_id, Counts()) + _count(image, outcome)
+        for request_id, sum_of_batch in counts.items():
+            await self._progress.add(request_id, sum_of_batch, session)
+        return [image for image, _ in outcomes]
 
     async def cancel(self, request_id: str, first: int) -> int:
         """Cancels what has not finished in a chunk from position `first` on, and gives the position behind it.
@@ -182,6 +197,24 @@ class Images:
     def rows(self, request_id: str, total: int, *, offset: int = 0, limit: int | None = None) -> AsyncIterator[Row]:
         """The request's rows in their order, `limit` of them from row `offset` on."""
         return self._rows.read(request_id, total, offset=offset, limit=limit)
+
+
+def next_rank(running: float | None, waiting: float | None) -> float:
+    """Where a request begins that arrives now: behind the virtual time of start-time fair queueing.
+
+    `running` is the highest rank now processing, `waiting` the lowest pending one from there on; None where there is
+    none. Virtual time is the next rank to be claimed, else the last that was. Not `running` alone: where the others
+    have just ended, that may be a straggler's, and a large request would be put before all of an older one. And behind
+    it, not at it: else small requests that arrive faster than they are worked on keep it where it is, and an older one
+    starves.
+
+    So, with equal ranks claimed in the order of their arrival, a request of n images waits for what is running and for
+    no more than n + 1 images of each other request; and between two images of an older request run no more than two
+    of each that was there before. (P. Goyal et al., "Start-time Fair Queuing", 1996.)
+    """
+    if waiting is not None:
+        return waiting + 1
+    return 0.0 if running is None else running + 1
 
 
 def _key(document_id: Document) -> tuple[str, int]:

@@ -3,5 +3,6 @@
 from libs.leases.holdings import Held, Holdings, Settle
 from libs.leases.leases import Claim, Fields, Leases
 from libs.leases.shares import Shares
+from libs.leases.spread import Spread
 
-__all__ = ["Claim", "Fields", "Held", "Holdings", "Leases", "Settle", "Shares"]
+__all__ = ["Claim", "Fields", "Held", "Holdings", "Leases", "Settle", "Shares", "Spread"]

@@ -39,14 +39,18 @@ Settle: TypeAlias = Callable[[], None]
 @dataclass(slots=True)
 class _Hold(Generic[HeldT]):
     item: HeldT
+    on_settled: Callable[[], None]
     settled: bool = False
 
     def settle(self) -> None:
         self.settled = True
+        self.on_settled()
 
 
 class Holdings(Generic[HeldT]):
-    """At most `slots` claimed documents, each with the task that works on it.
+    """At most `slots` claimed documents that are worked on, each with its task, and as many whose outcome is written.
+
+    What is settled gives its slot back: writing is done in batches, and the work need not wait for that.
 
     `on_change` is told how many there are. From the stop on `health` is not ready, and what is held has
     `shutdown_seconds` to finish.
@@ -95,16 +99,17 @@ class Holdings(Generic[HeldT]):
 
     @property
     def free(self) -> int:
-        """Slots that are free."""
-        return self._slots - len(self._holds)
+        """How many more may be held."""
+        working = sum(not hold.settled for hold in self._holds.values())
+        return min(self._slots - working, 2 * self._slots - len(self._holds))
 
     def start(self, item: HeldT, work: Callable[[HeldT, Settle], Coroutine[None, None, None]], *, name: str) -> None:
-        """Starts the work on a claimed document, as a task called `name`; its slot is free again when that has ended.
+        """Starts the work on a claimed document, as a task called `name`; its slot is free again when it is settled.
 
         The work is cancelled when its lease turns out to be lost, or in the end when it was stopped, unless it is
         settled.
         """
-        hold = _Hold(item)
+        hold = _Hold(item, self._changed.set)
         task = self._tasks.create_task(work(item, hold.settle), name=name)
         self._holds[task] = hold
         self._on_change(len(self._holds))
@@ -116,7 +121,7 @@ class Holdings(Generic[HeldT]):
         self._changed.set()
 
     async def wait(self, seconds: float | None = None) -> None:
-        """Returns when an item has left since the last wait, after `seconds`, or at the stop; after that, at once."""
+        """Returns when one was settled or left since the last wait, after `seconds`, or at once from the stop on."""
         if self._stop.is_set:
             return
         with suppress(TimeoutError):

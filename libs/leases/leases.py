@@ -16,6 +16,7 @@ from pymongo import IndexModel
 from pymongo.errors import PyMongoError
 
 from libs.leases.shares import Shares
+from libs.leases.spread import Spread
 from libs.mongo import Collection, Document, Session
 from libs.runtime import metrics
 
@@ -40,12 +41,15 @@ class Claim:
     """Documents held under one token, in claim order.
 
     `alone`: the one in it is to run with nothing beside it. Alone and empty: such a one is next; claim again when
-    nothing is held.
+    nothing is held. `first` is where in the order the first document stood that could be claimed. `outrun`: there were
+    some, but others took them all; claim again at once.
     """
 
     token: str
     documents: Sequence[Document]
     alone: bool = False
+    first: float | None = None
+    outrun: bool = False
 
 
 class Leases:
@@ -53,11 +57,19 @@ class Leases:
 
     Its documents have `state` (pending, delayed, processing or one of the caller's final states), the fields of
     `fields` and `lost_leases`. Three partial indexes carry the work; see `indexes`. One that has lost `suspect_after`
-    leases may be what kills its holders, so it is claimed alone (None: they never are).
+    leases may be what kills its holders, so it is claimed alone (None: they never are). `spread` says how far out of
+    order documents are claimed where several claim at once.
     """
 
     def __init__(
-        self, collection: Collection, fields: Fields, *, seconds: float, holder: str, suspect_after: int | None = 2
+        self,
+        collection: Collection,
+        fields: Fields,
+        *,
+        seconds: float,
+        holder: str,
+        suspect_after: int | None = 2,
+        spread: Spread | None = None,
     ) -> None:
         self.name = collection.name
         self._collection = collection
@@ -65,6 +77,7 @@ class Leases:
         self._seconds = seconds
         self._holder = holder
         self._suspect_after = suspect_after
+        self._spread = spread or Spread()
 
     @property
     def renewal_seconds(self) -> float:
@@ -82,7 +95,7 @@ class Leases:
     async def claim(
         self, limit: int, *, start: float | None = None, beside: int = 0, shares: Shares | None = None
     ) -> Claim:
-        """Claims up to `limit` pending documents in order, from `start` on; an empty claim when there is none.
+        """Claims up to `limit` of the first pending documents from `start` on; an empty claim when there is none.
 
         `beside` is how many the caller holds already: only with none is a suspect claimed, by itself. When a suspect is
         next, nothing else is claimed either, or it would wait for as long as there is other work. What has its share
@@ -90,14 +103,16 @@ class Leases:
 
         Three round trips for any number: find, update those still pending, find what carries the token.
         """
-        candidates = await self._candidates(limit, start, shares)
+        front = await self._front(self._spread.front(limit), start, shares)
         token = secrets.token_hex(16)
-        alone = bool(candidates) and self._is_suspect(candidates[0])
-        if not candidates or (alone and beside):
-            return Claim(token, [], alone)
-        if alone:
-            candidates = candidates[:1]
-        ids = [document["_id"] for document in candidates if alone or not self._is_suspect(document)]
+        if not front:
+            return Claim(token, [])
+        alone, first = self._is_suspect(front[0]), front[0][self._fields.order]
+        if alone and beside:
+            return Claim(token, [], alone, first)
+        innocent = [document for document in front if not self._is_suspect(document)]
+        candidates = front[:1] if alone else self._spread.pick(innocent, limit)
+        ids = [document["_id"] for document in candidates]
         lease = {"token": token, "holder": self._holder, "until": self._until(), "alone": alone}
         wanted: Document = {"_id": {"$in": ids}, "state": PENDING}
         if self._suspect_after is not None:
@@ -112,11 +127,13 @@ class Leases:
                 raise
         else:
             held = await self.held({token}, ids)
-        return Claim(token, sorted(held, key=lambda document: document[self._fields.order]), alone)
+        self._spread.learn(len(ids), len(held))
+        documents = sorted(held, key=lambda document: document[self._fields.order])
+        return Claim(token, documents, alone, first, outrun=not held)
 
-    async def _candidates(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
+    async def _front(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
         wanted: Document = {"state": PENDING}
-        projection = {"lost_leases": 1}
+        projection = {"lost_leases": 1, self._fields.order: 1}
         if start is not None:
             wanted[self._fields.order] = {"$gte": start}
         if shares is not None:

@@ -1,5 +1,6 @@
 """What the images of one request have in common: read once per request, since it never changes."""
 
+import asyncio
 from dataclasses import dataclass
 
 from libs.documents import Requests
@@ -31,8 +32,8 @@ class Briefs:
         request = None
         async for attempt in patiently():
             with attempt:
-                await self._requests.start([request_id])
-                request = await self._requests.get(request_id)
+                # Side by side, since the first image waits for it.
+                request, _ = await asyncio.gather(self._requests.get(request_id), self._requests.start([request_id]))
         if request is None:
             return None
         if len(self._known) >= _KEPT:

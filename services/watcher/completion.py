@@ -5,13 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import structlog
-
 from libs.documents import Documents, HeldImage, Outcome, Output
 from libs.mongo import patiently
 from libs.runtime import metrics
+from services.watcher.closing import Closing
 
-_log = structlog.get_logger()
 _BATCH = 64
 
 
@@ -24,10 +22,11 @@ class _Entry:
 
 
 class Completion:
-    """Finishes images, and closes the requests whose last image that was."""
+    """Finishes images, and has the requests closed whose last image that was."""
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        self._closing = Closing(documents)
         self._queue: asyncio.Queue[_Entry] = asyncio.Queue()
 
     async def finish(self, image: HeldImage, outcome: Outcome, total: int) -> bool:
@@ -42,7 +41,7 @@ class Completion:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Writes while the context lasts; waits out a MongoDB that does not answer."""
-        async with asyncio.TaskGroup() as tasks:
+        async with self._closing.running(), asyncio.TaskGroup() as tasks:
             writing = tasks.create_task(self._write(), name="completion")
             yield
             writing.cancel()
@@ -55,7 +54,7 @@ class Completion:
             settled = await self._settle(batch)
             # Every request of the batch, not only of what was settled: a write that errored may have counted before.
             for request_id, total in {entry.image.request_id: entry.total for entry in batch}.items():
-                await self._close(request_id, total)
+                self._closing.check(request_id, total)
             for entry in batch:
                 _measure(entry, written=entry.image in settled)
                 if not entry.written.done():
@@ -67,15 +66,6 @@ class Completion:
             with attempt:
                 settled.update(await self._documents.images.finish([(entry.image, entry.outcome) for entry in batch]))
         return settled
-
-    async def _close(self, request_id: str, total: int) -> None:
-        status = None
-        async for attempt in patiently():
-            with attempt:
-                status = await self._documents.requests.close_if_done(request_id, total)
-        if status:
-            metrics.REQUESTS_CLOSED.labels(status).inc()
-            _log.info("request.closed", request_id=request_id, status=status)
 
 
 def _measure(entry: _Entry, *, written: bool) -> None:

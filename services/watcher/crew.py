@@ -51,12 +51,13 @@ class Crew:
             if time.monotonic() >= self._next_sweep:
                 await self._sweep()
             claim = await self._claim() if self._has_room else None
-            if claim is not None and claim.documents:
+            if claim is None or (claim.alone and not claim.documents):
+                if self._holdings.items:  # every slot is taken, or a suspect runs or waits until nothing is held
+                    await self._holdings.wait(min(_TURN_SECONDS, self._next_sweep - time.monotonic()))
+            elif claim.documents:
                 found = True
-            elif claim is not None and not claim.alone:
+            elif not claim.outrun:
                 break
-            elif self._holdings.items:  # every slot is taken, or a suspect runs or waits until nothing is held
-                await self._holdings.wait(min(_TURN_SECONDS, self._next_sweep - time.monotonic()))
             self._progressed()
         return found
 
@@ -86,7 +87,7 @@ class Crew:
         self._runs_suspect = claim.alone and bool(images)
         for image in images:
             self._holdings.start(image, self._attempts.work, name=f"image {image.request_id}/{image.position}")
-        if images:
-            metrics.IMAGES_CLAIMED.inc(len(images))
-            self._frontier.claimed(images[0].rank)
+        metrics.IMAGES_CLAIMED.inc(len(images))
+        if claim.first is not None:
+            self._frontier.claimed(claim.first)
         return claim

@@ -10,9 +10,10 @@ _LOOK_BACK_SECONDS = 2.0
 class Frontier:
     """The rank from which to search for pending images.
 
-    A new request's ranks begin at the highest rank in processing when it was submitted, so a claim begins where claims
-    were `look_back_seconds` ago: that covers the time from reading that rank to the commit of a small upload. What
-    falls behind all the same is found by the next sweep, which starts from the lowest rank.
+    A new request's ranks begin behind the next one to be claimed when it was submitted, so a claim begins where claims
+    were `look_back_seconds` ago: that covers the time from reading that rank to the commit of a small upload, and what
+    claimers have left to each other. What falls behind all the same is found by the next sweep, which starts from the
+    lowest rank.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class Frontier:
         return min(rank for _, rank in self._claims) if self._claims else None
 
     def claimed(self, first_rank: float) -> None:
-        """A claim has found its first image at `first_rank`."""
+        """The first image that a claim found was at `first_rank`."""
         now = self._clock()
         if not self._claims or now - self._claims[-1][0] >= self._look_back_seconds / 8:
             self._claims.append((now, first_rank))

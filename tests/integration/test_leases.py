@@ -18,8 +18,8 @@ class Slow(Leases):
         super().__init__(mongo.collection("work"), Fields("rank", "ready_at"), seconds=15.0, holder="slow")
         self._meanwhile = meanwhile
 
-    async def _candidates(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
-        found = await super()._candidates(limit, start, shares)
+    async def _front(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
+        found = await super()._front(limit, start, shares)
         await self._meanwhile()
         return found
 

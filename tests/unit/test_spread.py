@@ -1,0 +1,30 @@
+"""How claimers keep out of each other's way."""
+
+from libs.leases import Spread
+
+
+def test_documents_are_claimed_in_order_while_nobody_else_claims() -> None:
+    """The front is the claim itself."""
+    spread = Spread()
+    front = [{"_id": number} for number in range(8)]
+    assert spread.front(8) == 8
+    assert spread.pick(front, 8) == front
+
+
+def test_the_front_grows_while_most_is_lost_to_others_and_shrinks_again() -> None:
+    """Twice as wide after each such claim up to its bound, and one claim narrower after each that got all."""
+    spread = Spread(most=4)
+    widths = []
+    for got in (0, 4, 3, 8, 8, 5, 8, 8, 8):
+        spread.learn(8, got)
+        widths.append(spread.front(8))
+    assert widths == [16, 32, 32, 24, 16, 16, 8, 8, 8]
+
+
+def test_a_claim_takes_different_documents_of_a_wide_front_in_their_order() -> None:
+    """As many as were asked for; not always the same."""
+    spread = Spread()
+    front = [{"_id": number} for number in range(64)]
+    picks = [[document["_id"] for document in spread.pick(front, 8)] for _ in range(20)]
+    assert all(pick == sorted(set(pick)) and len(pick) == 8 for pick in picks)
+    assert len({tuple(pick) for pick in picks}) > 1
