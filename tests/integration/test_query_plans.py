@@ -20,6 +20,9 @@ BESIDE = 3000
 READ_AT_MOST = 100
 """The most that one command here may read: fewer than `BESIDE`, more than any of them wants."""
 
+WAITING_RANK = 1e6
+"""Of all that is pending before the first request; new ones begin behind it, and claims there."""
+
 READS_WHAT_IS_IN_FLIGHT = "processing"
 """The hint of the one query that may read every image now processing, to find their highest rank: they are no more than
 the watchers have slots, and an index on that rank would be written at every claim."""
@@ -52,7 +55,7 @@ async def populate(mongo: Mongo) -> None:
                     "_id": ids[n] if collection == "images" else f"msg_{n}",
                     "request_id": str(n),
                     "state": state,
-                    "rank": n + (1e6 if state == "pending" else 0.0),  # behind what is claimed here
+                    "rank": WAITING_RANK if state == "pending" else float(n),
                     "attempts": 0,
                     "lost_leases": 0,
                     **more,
@@ -94,9 +97,11 @@ async def finish_a_request(documents: Documents) -> None:
     small, large = uuid4(), uuid4()
     await documents.requests.accept(new_request(5), [new_images(0, 5)], small)
     await documents.requests.accept(new_request(9), [new_images(0, 4), new_images(4, 8), new_images(8, 9)], large)
-    _, held = await documents.images.claim(12, start=0.0)
+    _, held = await documents.images.claim(12, start=WAITING_RANK + 1)
     await documents.requests.start({image.request_id for image in held})
-    await documents.images.finish([(image, OUTPUT) for image in held if image.request_id == str(small)])
+    done = [(image, OUTPUT) for image in held if image.request_id == str(small)]
+    assert len(await documents.images.finish(done)) == len(done)
+    assert await documents.images.finish(done) == []
     await documents.images.finish([(image, Failed(FAILURE)) for image in held if image.position == 7])
     await documents.requests.close_if_done(str(small), 5)
     assert [row async for row in documents.images.rows(str(large), 9, offset=1, limit=3)]
@@ -108,8 +113,10 @@ async def finish_a_request(documents: Documents) -> None:
 async def put_off_and_lose_images(documents: Documents, outside: Mongo) -> None:
     """One upload whose images are renewed, put off, given back and lost."""
     await documents.requests.accept(new_request(8), [new_images(0, 8)], uuid4())
-    claim, held = await documents.images.claim(7)
+    claim, held = await documents.images.claim(7, start=WAITING_RANK + 1)
     leases, ids = documents.images.leases, [image.document_id for image in held]
+    first = await leases.claim(1)
+    assert await leases.release({first.token}, [document["_id"] for document in first.documents]) == 1
     assert await leases.renew({claim.token}, ids) == len(ids)
     assert await documents.images.retry(held[0], FAILURE, 0)
     assert await leases.next_due_seconds() == 0
@@ -118,7 +125,7 @@ async def put_off_and_lose_images(documents: Documents, outside: Mongo) -> None:
     past = [{"$set": {"lease.until": {"$subtract": ["$$NOW", 1]}}}]
     await outside.collection("images").update_many({"lease.token": claim.token}, past)
     assert await leases.reap() == len(ids) - 2
-    orphan, [_] = await documents.images.claim(1)
+    orphan, [_] = await documents.images.claim(1, start=WAITING_RANK + 1)
     assert await leases.discard(orphan.token, orphan.documents[0]["_id"])
 
 
