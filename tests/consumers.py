@@ -1,7 +1,7 @@
 """A consumer in the test's own process, whose drain tells what it does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -51,6 +51,10 @@ class Recorder:
             return await self.taken.get()
 
 
+async def _nothing_due() -> None:
+    return None
+
+
 @asynccontextmanager
 async def consuming(
     mongo: Mongo,
@@ -58,20 +62,17 @@ async def consuming(
     *,
     sweep_seconds: float = 3600.0,
     readers: int = 1,
+    next_due_seconds: Callable[[], Awaitable[float | None]] = _nothing_due,
     on_ready: Callable[[], None] | None = None,
 ) -> AsyncIterator[tuple[Stop, Health]]:
     """A running consumer, stopped at the end."""
-
-    async def nothing_due() -> None:
-        return None
-
     stop, health = Stop(), Health()
     consumer = Consumer(
         "test",
         lambda: stream(mongo),
         Permits(mongo, "test", limit=readers),
         sweep_seconds=sweep_seconds,
-        next_due_seconds=nothing_due,
+        next_due_seconds=next_due_seconds,
         stop=stop,
         health=health,
         on_ready=on_ready,

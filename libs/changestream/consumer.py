@@ -145,13 +145,14 @@ class Consumer:
         return Wake("sweep" if time.monotonic() >= self._sweep_at else "poll")
 
     async def _next(self, stream: ChangeStream, permit: Permit) -> Wake:
-        due = await self._next_due_seconds()
-        sweep = _jittered(self._sweep_seconds)
-        is_due_first = due is not None and due < sweep
-        until = time.monotonic() + (due if due is not None and is_due_first else sweep)
+        until = time.monotonic() + _jittered(self._sweep_seconds)
         while not self._stop.is_set and (left := until - time.monotonic()) > 0:
+            # Asked anew behind each read, since work is put off while the consumer waits, here and elsewhere.
+            due = await self._next_due_seconds()
+            if due == 0:
+                return Wake("due")
             resumes = stream.resumes
-            batch = await stream.read(left)
+            batch = await stream.read(left if due is None else min(due, left))
             self._health.beat()
             self._measure(batch)
             if stream.resumes != resumes:
@@ -162,7 +163,7 @@ class Consumer:
                 return Wake("event", batch.events)
             if not await permit.lasts():
                 return Wake("poll")
-        return Wake("due" if is_due_first else "sweep")
+        return Wake("sweep")
 
     async def _resumed(self) -> None:
         """Pauses, and longer each time until a read succeeds, so that a stream that keeps breaking is not hot."""

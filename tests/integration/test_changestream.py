@@ -76,6 +76,20 @@ async def test_a_sweep_finds_what_no_event_announced(mongo: Mongo) -> None:
         assert await recorder.next_taken() == "moved"
 
 
+async def test_what_is_put_off_while_a_consumer_waits_does_not_wait_for_the_sweep(mongo: Mongo) -> None:
+    """When work is due next is asked again and again, as it changes with what runs here and elsewhere."""
+    recorder = Recorder(mongo)
+    due: list[float | None] = []
+
+    async def next_due() -> float | None:
+        return due.pop() if due else None
+
+    async with consuming(mongo, recorder, next_due_seconds=next_due):
+        await recorder.woken_by("listen")
+        due.append(0.0)
+        await recorder.woken_by("due")
+
+
 async def test_a_consumer_outlives_the_loss_of_its_collection(mongo: Mongo) -> None:
     """After a drop the stream is opened anew and wakes again."""
     work = mongo.collection("work")
