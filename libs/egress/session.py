@@ -33,10 +33,9 @@ class GuardedSession:
 
     At most `host_in_flight` requests run against one host; more wait for their turn, which counts neither to their
     deadline nor to the slots of the host that redirected there. `connect_seconds` bounds name resolution, connecting
-    and the TLS handshake together; `head_seconds` is how long the header section of a download may take from there on,
-    and `stall_seconds` how long its body may go slower than a kilobyte a second. No proxies, no cookies, no credentials
-    from the environment. `resolver` and `tls` replace the system's; a resolver that is handed in is its owner's to
-    close.
+    and the TLS handshake together. A download has `head_seconds` for each of its header sections, connecting included,
+    and its body may go slower than a kilobyte a second for `stall_seconds`. No proxies, no cookies, no credentials from
+    the environment. `resolver` and `tls` replace the system's; a resolver that is handed in is its owner's to close.
     """
 
     def __init__(

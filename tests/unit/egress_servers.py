@@ -13,6 +13,7 @@ import pytest
 from libs.egress import Download, EgressError, EgressPolicy, GuardedSession
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Reply = Callable[[str, asyncio.StreamWriter], Awaitable[None] | None]
 
 LOOPBACK = EgressPolicy([IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")])
 IMAGE = bytes(range(256)) * 40
@@ -67,6 +68,61 @@ class RawServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+class KeepingServer:
+    """A server that keeps its connections and answers every request on them by its path."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+        self.connections = 0
+        self.open: set[asyncio.StreamWriter] = set()
+        self.paths: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers until the client goes."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        self.open.add(writer)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                while True:
+                    path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+                    self.paths.append(path)
+                    await (self._reply(path, writer) or asyncio.sleep(0))
+                    await writer.drain()
+        finally:
+            writer.close()
+            self.open.discard(writer)
+            self._tasks.discard(task)
+
+    async def stop(self) -> None:
+        """Ends the connections that are still open."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def keeping_server(reply: Reply, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[KeepingServer]:
+    """A server that keeps its connections."""
+    keeping = KeepingServer(reply)
+    server = await asyncio.start_server(keeping.serve, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        keeping.port = server.sockets[0].getsockname()[1]
+        try:
+            yield keeping
+        finally:
+            await keeping.stop()
+
+
+def by_path(path: str, writer: asyncio.StreamWriter) -> None:
+    """The path as body."""
+    writer.write(ok(path.encode()))
+
+
 def says(*parts: bytes) -> Answer:
     """An answer of exactly these bytes, after which the connection is closed."""
 
@@ -99,15 +155,15 @@ def apart(*parts: bytes, seconds: float = 0.02) -> Answer:
     return answer
 
 
-def goes_on_after(head: bytes, piece: bytes) -> Answer:
-    """An answer that begins with `head` and repeats `piece` for as long as anybody reads it."""
+def goes_on_after(head: bytes, piece: bytes, *, seconds: float = 0) -> Answer:
+    """An answer that begins with `head` and repeats `piece`, with pauses, for as long as anybody reads it."""
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(head)
         while not writer.is_closing():
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(0)
+            await asyncio.sleep(seconds)
 
     return answer
 

@@ -1,7 +1,7 @@
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -10,64 +10,7 @@ from libs.egress.connector import MAX_KEPT
 from tests.waiting import until
 
 from .egress_names import ScriptedResolver
-from .egress_servers import LOOPBACK, fetch, ok, reset, response, stalls_after
-
-Reply = Callable[[str, asyncio.StreamWriter], Awaitable[None] | None]
-
-
-class KeepingServer:
-    """A server that keeps its connections and answers every request on them by its path."""
-
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.port = 0
-        self.connections = 0
-        self.open: set[asyncio.StreamWriter] = set()
-        self.paths: list[str] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answers until the client goes."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self.connections += 1
-        self.open.add(writer)
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while True:
-                    path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
-                    self.paths.append(path)
-                    await (self._reply(path, writer) or asyncio.sleep(0))
-                    await writer.drain()
-        finally:
-            writer.close()
-            self.open.discard(writer)
-            self._tasks.discard(task)
-
-    async def stop(self) -> None:
-        """Ends the connections that are still open."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def keeping_server(reply: Reply) -> AsyncIterator[KeepingServer]:
-    """A server that keeps its connections."""
-    keeping = KeepingServer(reply)
-    server = await asyncio.start_server(keeping.serve, "127.0.0.1", 0)
-    async with server:
-        keeping.port = server.sockets[0].getsockname()[1]
-        try:
-            yield keeping
-        finally:
-            await keeping.stop()
-
-
-def by_path(path: str, writer: asyncio.StreamWriter) -> None:
-    """The path as body."""
-    writer.write(ok(path.encode()))
+from .egress_servers import LOOPBACK, by_path, fetch, keeping_server, ok, reset, response, stalls_after
 
 
 @pytest.fixture

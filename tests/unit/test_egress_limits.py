@@ -142,8 +142,8 @@ async def test_headers_have_a_deadline_of_their_own(answer: Answer) -> None:
     [
         stalls_after(HEAD),
         stalls_after(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n", b"x" * 10_000),
-        apart(HEAD, *[b"x"] * 100, seconds=0.05),
-        apart(CHUNKED, *[b"1\r\nx\r\n"] * 100, seconds=0.05),
+        goes_on_after(HEAD, b"x", seconds=0.02),
+        goes_on_after(CHUNKED, b"1\r\nx\r\n", seconds=0.02),
         goes_on_after(CHUNKED + b"1;extension=", b"x" * 1_000),
     ],
 )
@@ -194,16 +194,16 @@ async def test_a_host_that_hangs_holds_its_own_slots_only(session: GuardedSessio
 
 
 async def test_a_host_that_hangs_does_not_slow_a_hundred_that_answer() -> None:
-    """Twenty downloads from a hanging host, and five from each of a hundred others: these are all done meanwhile."""
+    """Twenty downloads from a hanging host, and two from each of a hundred others: these are all done meanwhile."""
     async with (
         raw_server(stalls_after()) as hanging,
         raw_server(says(ok(IMAGE, "Connection: close"))) as quick,
         GuardedSession(LOOPBACK, host_in_flight=2, resolver=ScriptedResolver(["127.0.0.1"])) as session,
     ):
         stuck = [asyncio.create_task(fetch(session, f"http://hangs.example:{hanging.port}/{n}")) for n in range(20)]
-        urls = [f"http://host{n % 100}.example:{quick.port}/{n}" for n in range(500)]
+        urls = [f"http://host{n % 100}.example:{quick.port}/{n}" for n in range(200)]
         got = await asyncio.gather(*(fetch(session, url) for url in urls))
-        assert [download.body for download in got] == [IMAGE] * 500
+        assert [download.body for download in got] == [IMAGE] * 200
         assert not any(task.done() for task in stuck)
         assert hanging.connections == 2
         for task in stuck:

@@ -52,6 +52,7 @@ async def test_a_relative_redirect_stays_on_its_server(session: GuardedSession) 
         ("javascript:alert(1)", "bad_scheme"),
         ("http://user:pass@127.0.0.1/", "credentials_in_url"),
         ("http://[::1", "bad_url"),
+        ("http://[::1%25lo]/", "bad_url"),
         ("//[x", "bad_url"),
         ("http:", "bad_url"),
     ],

@@ -8,7 +8,7 @@ import trustme
 
 from libs.egress import EgressError, GuardedSession
 
-from .egress_servers import IMAGE, LOOPBACK, fetch, ok, raw_server, response, says
+from .egress_servers import IMAGE, LOOPBACK, by_path, fetch, keeping_server, ok, raw_server, response, says
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -34,6 +34,14 @@ def presenting(certificate: trustme.LeafCert) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     return context
+
+
+async def test_downloads_over_tls_share_a_connection(session: GuardedSession, authority: trustme.CA) -> None:
+    """One handshake serves the images of a host that come one after another."""
+    async with keeping_server(by_path, tls=presenting(authority.issue_cert("127.0.0.1"))) as server:
+        for path in ("/first", "/second", "/third"):
+            assert (await fetch(session, f"https://127.0.0.1:{server.port}{path}")).body == path.encode()
+    assert server.connections == 1
 
 
 async def test_an_image_is_downloaded_over_tls(session: GuardedSession, authority: trustme.CA) -> None:
