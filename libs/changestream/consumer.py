@@ -28,6 +28,7 @@ _log = structlog.get_logger()
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _POLL_SECONDS = 1.0
+_AWAY_SECONDS = 0.5  # short, since a MongoDB that is away makes every try wait as well, and work should soon go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Consumer:
                 _log.warning("changestream.database_away", consumer=self._name, error=repr(error)[:500])
                 wake = Wake("start")
                 self._health.beat()
-                await self._pause()
+                await self._sleep(_AWAY_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
 
     def progressed(self) -> None:
         """A drain calls this after each step that the database took: the replica is alive, and ready unless stopping.
