@@ -113,6 +113,8 @@ class Deliveries:
         running = Counter(delivery.endpoint for delivery in held)
         shares = Shares("endpoint", each, running) if each is not None else None
         claim = await self.leases.claim(limit, shares=shares)
+        while claim.outrun:  # others took them all, and there may be more
+            claim = await self.leases.claim(limit, shares=shares)
         return [_delivery(document, document["lease"]["until"] - self._lease) for document in claim.documents]
 
     async def delivered(self, delivery: Delivery, attempt: Attempt) -> bool:

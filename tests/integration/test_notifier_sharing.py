@@ -45,6 +45,16 @@ async def test_only_one_of_two_announcements_counts(documents: Documents) -> Non
         assert len(await documents.deliveries.of_request(request_id)) == 1
 
 
+async def test_notifiers_that_claim_at_once_all_get_some(mongo: Mongo, documents: Documents) -> None:
+    """One whose candidates others took claims again, as there are more: it would wait for an event that has been."""
+    for _ in range(8):
+        await close_request(documents, "http://h/")
+    requests = await documents.requests.unannounced(10)
+    await documents.deliveries.announce({new.id: [event_of(new, "http://h/", base_url="")] for new in requests})
+    claimed = await asyncio.gather(*(Documents(mongo).deliveries.claim(1) for _ in range(8)))
+    assert [len(deliveries) for deliveries in claimed] == [1] * 8
+
+
 async def test_a_delivery_whose_notifier_died_is_made_by_another(
     mongo: Mongo, documents: Documents, mongo_uri: str
 ) -> None:
