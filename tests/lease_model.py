@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from libs.leases import Fields, Leases, Shares, Spread
-from libs.mongo import Collection, Document, Mongo
+from libs.mongo import Document, Mongo
 
 ResultT = TypeVar("ResultT")
 HOUR_SECONDS = 3600.0
@@ -17,9 +17,9 @@ HOUR_SECONDS = 3600.0
 class Holder(Leases):
     """A holder that can be stopped between the find and the update of what it does next."""
 
-    def __init__(self, collection: Collection, name: str) -> None:
+    def __init__(self, mongo: Mongo, collection: str, name: str) -> None:
         fields, in_order = Fields("rank", "ready_at"), Spread(most=1)
-        super().__init__(collection, fields, seconds=HOUR_SECONDS, holder=name, spread=in_order)
+        super().__init__(mongo, collection, fields, seconds=HOUR_SECONDS, holder=name, spread=in_order)
         self.name = name
         self.found = asyncio.Event()
         self.go_on = asyncio.Event()

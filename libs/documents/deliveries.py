@@ -85,7 +85,7 @@ class Deliveries:
         self._lease = timedelta(seconds=lease_seconds)
         fields = Fields("rank", "next_attempt_at", "attempts_made")
         # Nothing of a delivery is decoded by its holder, so it is not what ended one that died.
-        self.leases = Leases(self._collection, fields, seconds=lease_seconds, holder=holder, suspect_after=None)
+        self.leases = Leases(mongo, "deliveries", fields, seconds=lease_seconds, holder=holder, suspect_after=None)
 
     async def ensure_indexes(self) -> None:
         """Makes one partial index per state that is searched for, and one to list a request's deliveries."""

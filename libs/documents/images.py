@@ -95,7 +95,7 @@ class Images:
         self._progress = progress
         self._collection: Collection = mongo.collection("images")
         self._rows = Rows(self._collection)
-        self.leases = Leases(self._collection, Fields("rank", "ready_at"), seconds=lease_seconds, holder=holder)
+        self.leases = Leases(mongo, "images", Fields("rank", "ready_at"), seconds=lease_seconds, holder=holder)
 
     async def ensure_indexes(self) -> None:
         """Makes the lean set: one partial index per state that is searched for."""

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+import pymongo
 import structlog
 from pymongo.errors import PyMongoError
 
@@ -17,6 +18,7 @@ from libs.runtime.lifecycle import Stop
 
 _log = structlog.get_logger()
 _RETRY_SECONDS = 0.25
+_SHORTEST_SECONDS = 0.25
 
 
 class Held(Protocol):
@@ -188,7 +190,8 @@ class Holdings(Generic[HeldT]):
         tokens, ids = _identified(items)
         while items:
             try:
-                released = await self._leases.release(tokens, ids)
+                with pymongo.timeout(max(_SHORTEST_SECONDS, until - self._clock())):
+                    released = await self._leases.release(tokens, ids)
             except PyMongoError as error:
                 _log.warning("lease.release_failed", collection=self._leases.name, error=repr(error)[:300])
                 if self._clock() >= until:

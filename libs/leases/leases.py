@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 
 from libs.leases.shares import Shares
 from libs.leases.spread import Spread
-from libs.mongo import Collection, Document, Session
+from libs.mongo import Collection, Document, Mongo, Session, WriteConflictError
 from libs.runtime import metrics
 
 _log = structlog.get_logger()
@@ -52,8 +52,18 @@ class Claim:
     outrun: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Unsure:
+    """A claim that was sent and of which it is not known what came."""
+
+    token: str
+    ids: Sequence[Any]
+    alone: bool
+    first: float
+
+
 class Leases:
-    """Leases over one collection.
+    """Leases over the collection `name`.
 
     Its documents have `state` (pending, delayed, processing or one of the caller's final states), the fields of
     `fields` and `lost_leases`. Three partial indexes carry the work; see `indexes`. One that has lost `suspect_after`
@@ -63,7 +73,8 @@ class Leases:
 
     def __init__(
         self,
-        collection: Collection,
+        mongo: Mongo,
+        name: str,
         fields: Fields,
         *,
         seconds: float,
@@ -71,13 +82,15 @@ class Leases:
         suspect_after: int | None = 2,
         spread: Spread | None = None,
     ) -> None:
-        self.name = collection.name
-        self._collection = collection
+        self.name = name
+        self._mongo = mongo
+        self._collection: Collection = mongo.collection(name)
         self._fields = fields
         self._seconds = seconds
         self._holder = holder
         self._suspect_after = suspect_after
         self._spread = spread or Spread()
+        self._unsure: _Unsure | None = None
 
     @property
     def renewal_seconds(self) -> float:
@@ -101,8 +114,11 @@ class Leases:
         next, nothing else is claimed either, or it would wait for as long as there is other work. What has its share
         of `shares` is passed over.
 
-        Three round trips for any number: find, update those still pending, find what carries the token.
+        Three round trips for any number: find, update those still pending, find what carries the token. When MongoDB
+        errs on the way, the next call begins with what may have been claimed all the same.
         """
+        if self._unsure is not None:
+            return await self._recovered(self._unsure)
         front = await self._front(self._spread.front(limit), start, shares)
         token = secrets.token_hex(16)
         if not front:
@@ -118,6 +134,7 @@ class Leases:
         if self._suspect_after is not None:
             # Looked at again, since one of them may have lost a lease since it was found.
             wanted["lost_leases"] = {"$gte" if alone else "$lt": self._suspect_after}
+        unsure = self._unsure = _Unsure(token, ids, alone, first)
         try:
             await self._collection.update_many(wanted, [{"$set": {"state": PROCESSING, "lease": lease}}])
         except PyMongoError:
@@ -127,9 +144,18 @@ class Leases:
                 raise
         else:
             held = await self.held({token}, ids)
-        self._spread.learn(len(ids), len(held))
+        return self._claim_of(unsure, held)
+
+    async def _recovered(self, unsure: "_Unsure") -> Claim:
+        """What of a claim that erred was done after all, its lease begun anew."""
+        await self.renew({unsure.token}, unsure.ids)
+        return self._claim_of(unsure, await self.held({unsure.token}, unsure.ids))
+
+    def _claim_of(self, unsure: "_Unsure", held: Sequence[Document]) -> Claim:
+        self._unsure = None
+        self._spread.learn(len(unsure.ids), len(held))
         documents = sorted(held, key=lambda document: document[self._fields.order])
-        return Claim(token, documents, alone, first, outrun=not held)
+        return Claim(unsure.token, documents, unsure.alone, unsure.first, outrun=not held)
 
     async def _front(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
         wanted: Document = {"state": PENDING}
@@ -198,13 +224,9 @@ class Leases:
     async def promote(self, limit: int = 1000) -> int:
         """Makes up to `limit` delayed documents that are due pending again, and says how many."""
         due = {"state": DELAYED, "$expr": {"$lte": [f"${self._fields.due}", "$$NOW"]}}
-        ids = await self._ids(due, self._fields.due, limit)
-        if not ids:
-            return 0
-        result = await self._collection.update_many(
-            {"_id": {"$in": ids}, **due}, {"$set": {"state": PENDING}, "$unset": {self._fields.due: ""}}
+        return await self._take(
+            due, self._fields.due, limit, [{"$set": {"state": PENDING}}, {"$unset": self._fields.due}]
         )
-        return result.modified_count
 
     async def reap(self, limit: int = 1000) -> int:
         """Takes back up to `limit` documents whose lease has ended, and says how many.
@@ -213,24 +235,13 @@ class Leases:
         that ran alone is charged an attempt.
         """
         expired = {"state": PROCESSING, "$expr": {"$lt": ["$lease.until", "$$NOW"]}}
-        ids = await self._ids(expired, "lease.until", limit)
-        if not ids:
-            return 0
         charge = {"$cond": ["$lease.alone", 1, 0]}
-        result = await self._collection.update_many(
-            {"_id": {"$in": ids}, **expired},
-            [
-                {
-                    "$set": {
-                        "state": PENDING,
-                        "lost_leases": {"$add": ["$lost_leases", 1]},
-                        self._fields.attempts: {"$add": [f"${self._fields.attempts}", charge]},
-                    }
-                },
-                {"$unset": "lease"},
-            ],
-        )
-        return result.modified_count
+        freed = {
+            "state": PENDING,
+            "lost_leases": {"$add": ["$lost_leases", 1]},
+            self._fields.attempts: {"$add": [f"${self._fields.attempts}", charge]},
+        }
+        return await self._take(expired, "lease.until", limit, [{"$set": freed}, {"$unset": "lease"}])
 
     async def next_due_seconds(self) -> float | None:
         """Seconds until the next delayed document is due (0 when one is), or None when none is delayed."""
@@ -245,9 +256,33 @@ class Leases:
         found = await cursor.to_list(1)
         return max(0.0, found[0]["milliseconds"] / 1000) if found else None
 
+    async def _take(self, wanted: Document, order: str, limit: int, change: Sequence[Document]) -> int:
+        """Changes the first `limit` of what is wanted, and says how many."""
+        ids = await self._ids(wanted, order, limit)
+        return await self._change(wanted, ids, change) if ids else 0
+
     async def _ids(self, wanted: Mapping[str, Any], order: str, limit: int) -> list[Any]:
         found = await self._collection.find(wanted, {"_id": 1}, sort=[(order, 1)], limit=limit).to_list(None)
         return [document["_id"] for document in found]
+
+    async def _change(self, wanted: Document, ids: Sequence[Any], change: Sequence[Document]) -> int:
+        """Changes those of `ids` that are still wanted, and passes over what a transaction holds.
+
+        One that was killed in the middle is kept open for up to a minute, and nothing may wait for it.
+        """
+
+        async def work(session: Session) -> int:
+            found = {"_id": {"$in": list(ids)}, **wanted}
+            return (await self._collection.update_many(found, change, session=session)).modified_count
+
+        try:
+            return await self._mongo.transact_or_conflict(work)
+        except WriteConflictError:
+            if len(ids) == 1:
+                _log.info("lease.locked", collection=self.name, document=ids[0])
+                return 0
+        middle = len(ids) // 2
+        return await self._change(wanted, ids[:middle], change) + await self._change(wanted, ids[middle:], change)
 
     def _until(self) -> dict[str, list[Any]]:
         return {"$add": ["$$NOW", round(self._seconds * 1000)]}

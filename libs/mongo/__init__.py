@@ -8,6 +8,7 @@ from libs.mongo.client import (
     OtherReplicaSetError,
     Session,
     StandaloneServerError,
+    WriteConflictError,
 )
 from libs.mongo.embedded import EmbeddedMongo, MongodFailedError
 from libs.mongo.mongod import MongodNotFoundError
@@ -24,5 +25,6 @@ __all__ = [
     "OtherReplicaSetError",
     "Session",
     "StandaloneServerError",
+    "WriteConflictError",
     "patiently",
 ]

@@ -12,7 +12,7 @@ from motor.motor_asyncio import (
     AsyncIOMotorCollection,
     AsyncIOMotorDatabase,
 )
-from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.monitoring import CommandListener
 from pymongo.uri_parser import parse_uri
 
@@ -23,6 +23,8 @@ Collection: TypeAlias = AsyncIOMotorCollection[Document]
 Session: TypeAlias = AsyncIOMotorClientSession
 ResultT = TypeVar("ResultT")
 
+_WRITE_CONFLICT = 112
+
 AWAIT_SECONDS = 1.0
 """Longest wait of one getMore on a change stream; it bounds how long a stopping process waits for it."""
 _CLOSING_SECONDS = 0.5
@@ -30,6 +32,10 @@ _CLOSING_SECONDS = 0.5
 
 class StandaloneServerError(Exception):
     """The MongoDB server is a standalone, which has no change streams: start mongod with --replSet and initiate it."""
+
+
+class WriteConflictError(Exception):
+    """Another transaction, which is still open, has written to one of the documents."""
 
 
 class OtherReplicaSetError(Exception):
@@ -128,6 +134,22 @@ class Mongo:
         `work` gets the session to pass to its operations. Its effects outside the database must bear repetition.
         """
         return await Transaction(self.client, self.operation_seconds).run(work)
+
+    async def transact_or_conflict(self, work: Callable[[Session], Coroutine[Any, Any, ResultT]]) -> ResultT:
+        """Like `transaction`, but never waits for another transaction: what holds a document now may hold it for long.
+
+        A write outside a transaction would wait, until its time limit or for as long as a killed process's transaction
+        is kept open.
+
+        Raises:
+            WriteConflictError: another transaction holds one of the documents.
+        """
+        try:
+            return await Transaction(self.client, self.operation_seconds).once(work)
+        except OperationFailure as error:
+            if error.code == _WRITE_CONFLICT:
+                raise WriteConflictError(str(error)) from error
+            raise
 
     def close(self) -> None:
         """Closes every connection; waits for half a second at most, in which the driver tells the server of the end.

@@ -48,6 +48,17 @@ class Transaction:
                             raise
                     await self._pause()
 
+    async def once(self, work: Callable[[AsyncIOMotorClientSession], Coroutine[Any, Any, ResultT]]) -> ResultT:
+        """The result of `work`, committed, without a repetition of it.
+
+        Raises:
+            pymongo.errors.OperationFailure: code 112, another transaction holds one of the documents now.
+            pymongo.errors.PyMongoError: it was not committed in time, or it is not known whether it was.
+        """
+        async with await self._client.start_session() as session:
+            with pymongo.timeout(self._seconds):
+                return await self._attempt(session, work)
+
     async def _attempt(
         self,
         session: AsyncIOMotorClientSession,

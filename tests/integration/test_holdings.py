@@ -34,7 +34,7 @@ class Renewing(Leases):
     """Leases of an hour whose first renewal is due at once; `renewed` is told of each try."""
 
     def __init__(self, mongo: Mongo, clock: Clock | None = None) -> None:
-        super().__init__(mongo.collection("work"), Fields("rank", "ready_at"), seconds=HOUR_SECONDS, holder="one")
+        super().__init__(mongo, "work", Fields("rank", "ready_at"), seconds=HOUR_SECONDS, holder="one")
         self.tries: asyncio.Queue[None] = asyncio.Queue()
         self._tried = False
         self._clock = clock
@@ -103,7 +103,7 @@ async def stopping(stop: Stop) -> None:
 
 def plain(mongo: Mongo) -> Leases:
     """Leases of an hour over the collection `work`."""
-    return Leases(mongo.collection("work"), Fields("rank", "ready_at"), seconds=HOUR_SECONDS, holder="one")
+    return Leases(mongo, "work", Fields("rank", "ready_at"), seconds=HOUR_SECONDS, holder="one")
 
 
 async def claimed(mongo: Mongo, leases: Leases, count: int) -> list[Item]:

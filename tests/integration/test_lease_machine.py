@@ -39,8 +39,9 @@ class LeaseMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.run = self.world.run
-        self.collection = self.world.mongo.collection(f"work_{next(self.world.numbers)}")
-        self.holders = {name: Holder(self.collection, name) for name in ("one", "two", "three")}
+        name = f"work_{next(self.world.numbers)}"
+        self.collection = self.world.mongo.collection(name)
+        self.holders = {holder: Holder(self.world.mongo, name, holder) for holder in ("one", "two", "three")}
         self.model: dict[int, Model] = {}
         self.claimed: list[Held] = []
         self.halfway: dict[str, Halfway] = {}

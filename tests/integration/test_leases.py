@@ -15,7 +15,7 @@ class Slow(Leases):
     """A holder to which `meanwhile` happens once, between the find and the update of what it does next."""
 
     def __init__(self, mongo: Mongo, meanwhile: Callable[[], Awaitable[None]]) -> None:
-        super().__init__(mongo.collection("work"), Fields("rank", "ready_at"), seconds=15.0, holder="slow")
+        super().__init__(mongo, "work", Fields("rank", "ready_at"), seconds=15.0, holder="slow")
         self._meanwhile = meanwhile
 
     async def _front(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
@@ -31,7 +31,7 @@ class Slow(Leases):
 
 def leases(mongo: Mongo, *, seconds: float = 15.0, holder: str = "one") -> Leases:
     """Leases over the collection `work`."""
-    return Leases(mongo.collection("work"), Fields("rank", "ready_at"), seconds=seconds, holder=holder)
+    return Leases(mongo, "work", Fields("rank", "ready_at"), seconds=seconds, holder=holder)
 
 
 async def add(mongo: Mongo, *ranks: float, lost_leases: int = 0) -> None:
@@ -132,7 +132,7 @@ async def test_without_suspicion_lost_leases_change_nothing(mongo: Mongo) -> Non
     """Where a document cannot be what ended its holder, it is claimed like the others and never charged."""
     await add(mongo, 1, 2, lost_leases=7)
     fields = Fields("rank", "ready_at")
-    holder = Leases(mongo.collection("work"), fields, seconds=15.0, holder="one", suspect_after=None)
+    holder = Leases(mongo, "work", fields, seconds=15.0, holder="one", suspect_after=None)
     claim = await holder.claim(9, beside=3)
     assert (claim.alone, len(claim.documents)) == (False, 2)
     await expire(mongo)
@@ -247,3 +247,42 @@ async def test_a_claim_whose_write_was_not_done_holds_nothing(mongo: Mongo) -> N
     with pytest.raises(PyMongoError):
         await leases(mongo).claim(2)
     assert len((await leases(mongo).claim(2)).documents) == 2
+
+
+async def test_a_claim_that_nobody_answered_for_is_kept_by_the_next(mongo: Mongo) -> None:
+    """MongoDB did the write and then went away: the same documents come back, and are not lost until their end."""
+    await add(mongo, 1, 2, 3)
+    holder = leases(mongo)
+    data = {"failCommands": ["find"], "appName": "darkroom", "errorCode": 50}
+    await mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": {"skip": 1}, "data": data})
+    try:
+        with pytest.raises(PyMongoError):
+            await holder.claim(2)
+    finally:
+        await mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+    await expire(mongo)
+    again, new = await holder.claim(2), await holder.claim(2)
+    assert [document["_id"] for document in again.documents] == [1, 2]
+    assert [document["_id"] for document in new.documents] == [3]
+    assert again.token != new.token
+    assert await holder.reap() == 0
+
+
+@pytest.mark.parametrize("state", ["processing", "delayed"])
+async def test_what_an_open_transaction_holds_keeps_nobody_waiting(mongo: Mongo, state: str) -> None:
+    """A process killed inside a transaction leaves it open: what it wrote to is passed over, and taken when it ends."""
+    await add(mongo, *range(1, 8))
+    holder = leases(mongo)
+    claim = await holder.claim(7)
+    if state == "delayed":
+        for number in range(1, 8):
+            assert await holder.delay(claim.token, number, 0, {})
+    await expire(mongo)
+    take = holder.reap if state == "processing" else holder.promote
+    async with await mongo.client.start_session() as session:
+        session.start_transaction()
+        await mongo.collection("work").update_many({"_id": {"$in": [2, 5]}}, {"$set": {"touched": 1}}, session=session)
+        assert await take() == 5
+        assert await mongo.collection("work").count_documents({"state": "pending"}) == 5
+        await session.abort_transaction()
+    assert await take() == 2
