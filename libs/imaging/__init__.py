@@ -9,7 +9,7 @@ What needs the codecs is imported when it is asked for, so that `Options` serves
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from libs.imaging.cost import cost_bytes
+from libs.imaging.cost import cost_bytes, cost_seconds
 from libs.imaging.options import OptionError, Options
 from libs.imaging.reasons import ImageError
 from libs.imaging.result import Compressed
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from libs.imaging.compression import compress
     from libs.imaging.pool import CodecPool
 
-__all__ = ["CodecPool", "Compressed", "ImageError", "OptionError", "Options", "compress", "cost_bytes"]
+__all__ = ["CodecPool", "Compressed", "ImageError", "OptionError", "Options", "compress", "cost_bytes", "cost_seconds"]
 
 _LATER = {"CodecPool": "libs.imaging.pool", "compress": "libs.imaging.compression"}
 

@@ -18,7 +18,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from libs.imaging import containers, exif, geometry, icc, png, webp
+from libs.imaging import containers, exif, geometry, icc, placing, png, webp
 from libs.imaging.colour import plain
 from libs.imaging.encoding import TRANSPARENT, Form
 from libs.imaging.limits import check_output, check_size
@@ -118,9 +118,7 @@ def finished(
         image.info = {} if transparency is None else {"transparency": transparency}
         return Picture(image, icc.usable(profile, icc.RGB if image.mode == "P" else icc.GRAY), kept)
     pixels, profile = plain(image, profile, None if form in TRANSPARENT else options.ground)
-    pixels = geometry.resized(pixels, geometry.turned(size, turned))
-    if turned in geometry.UPRIGHT:
-        pixels = pixels.transpose(geometry.UPRIGHT[turned])
+    pixels = placing.upright(placing.resized(pixels, geometry.turned(size, turned)), turned)
     pixels.info = {}  # or a GIF's comment would be written into the output
     return Picture(pixels, profile, kept)
 

@@ -1,13 +1,13 @@
 """The structure of a JPEG file (ITU-T T.81, Annex B) and its facts."""
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 from libs.imaging import icc, quantisation
 from libs.imaging.exif import HEAD, orientation
-from libs.imaging.limits import MAX_SCANS, MAX_SEGMENTS, check_size
+from libs.imaging.limits import MAX_SCANNED_PIXELS, MAX_SCANS, MAX_SEGMENTS, check_size
 from libs.imaging.reasons import ImageError
 
 SOI, EOI, SOS, DQT, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xFE
@@ -91,6 +91,8 @@ def parse(data: bytes, max_pixels: int) -> Jpeg:
             scans += 1
             if scans > MAX_SCANS:
                 raise ImageError("too_complex", f"more than {MAX_SCANS} scans")
+            if frame is not None and scans * math.prod(_size(frame.payload)) > MAX_SCANNED_PIXELS:
+                raise ImageError("too_complex", f"{scans} scans are too many for a picture of its size")
     if frame is None or not scans:
         raise ImageError("corrupt", "there is no picture between the beginning and the end")
     return _facts(frame, tuple(segments))
@@ -179,7 +181,7 @@ def _table_sums(segments: tuple[Segment, ...]) -> dict[int, int]:
         while payload:
             width = 2 if payload[0] >> 4 else 1
             steps = payload[1 : 1 + 64 * width]
-            total = sum(int.from_bytes(steps[a:b], "big") for a, b in pairwise(range(0, 64 * width + 1, width)))
+            total = sum(steps) if width == 1 else 256 * sum(steps[::2]) + sum(steps[1::2])
             sums[payload[0] & 15] = min(total, sums.get(payload[0] & 15, total))
             payload = payload[1 + 64 * width :]
     return sums

@@ -13,7 +13,7 @@ from libs.imaging.options import Options
 from libs.imaging.picture import Picture, as_image
 from libs.imaging.reasons import ImageError
 from libs.imaging.sniff import SourceFormat
-from libs.imaging.turbo import LeftOverError, Samples, UnusualError
+from libs.imaging.turbo import LeftOverError, Manner, Samples, UnusualError
 
 
 def decode_jpeg(structure: jpeg.Jpeg, form: Form, options: Options) -> Decoded:
@@ -29,7 +29,7 @@ def decode_jpeg(structure: jpeg.Jpeg, form: Form, options: Options) -> Decoded:
         kept = exif.kept(structure.exif, options.metadata)
         before_turning = geometry.turned(size, structure.orientation)
         least = geometry.least(before_turning) if before_turning != stored else None
-        clean, samples = _decoded(structure, kept, least, exact=form != "jpeg" or least is not None)
+        clean, samples = _decoded(structure, kept, Manner(least, repeated=form == "jpeg" and least is None))
         untouched = least is None and structure.is_portable
         if samples is not None and untouched and structure.components != 4:
             picture = Picture(samples, structure.profile, kept)
@@ -44,19 +44,17 @@ def decode_jpeg(structure: jpeg.Jpeg, form: Form, options: Options) -> Decoded:
         return Decoded(picture, SourceFormat.JPEG, stored, clean if untouched else None)
 
 
-def _decoded(
-    structure: jpeg.Jpeg, kept: bytes, least: geometry.Size | None, *, exact: bool
-) -> tuple[bytes, Samples | None]:
+def _decoded(structure: jpeg.Jpeg, kept: bytes, manner: Manner) -> tuple[bytes, Samples | None]:
     """The cleaned file and its pixels; no pixels where Pillow has to decode them."""
     clean = cleaned(structure, kept)
     try:
         try:
-            return clean, turbo.decode(clean, structure.components, least=least, exact=exact)
+            return clean, turbo.decode(clean, structure.components, manner)
         except LeftOverError:
             # Cameras and servers pad scans with zeros. The last byte of a code is filled with ones (T.81, F.1.2.3), so
             # that zeros at the end belong to none, and if bytes are left over without them it is damage.
             clean = cleaned(structure, kept, padded=False)
-            return clean, turbo.decode(clean, structure.components, least=least, exact=exact)
+            return clean, turbo.decode(clean, structure.components, manner)
     except LeftOverError as error:
         raise ImageError("corrupt", str(error)) from error
     except UnusualError:

@@ -2,7 +2,8 @@
 
 The measure is the structural dissimilarity of Wang, Bovik, Sheikh and Simoncelli (Image Quality Assessment: From Error
 Visibility to Structural Similarity, IEEE Transactions on Image Processing 13(4), 2004): DSSIM = (1 - SSIM) / 2 of the
-brightness, averaged over windows of 8x8 pixels every four pixels, as video encoders take it.
+brightness, averaged over windows of 8x8 pixels every four pixels, as video encoders take it. Windows where the source
+is of one brightness are left out, or else the white around a product would make up for what the product loses.
 """
 
 from typing import Final
@@ -13,17 +14,20 @@ from PIL import Image
 
 Luma = NDArray[np.float32]
 
-BOUND: Final = 0.025
-"""The most that an output of `quality="auto"` may differ: SSIM 0.95.
+BOUND: Final = 0.01
+"""The most that an output of `quality="auto"` may differ: SSIM 0.98.
 
-From there on people call a picture good (a mean opinion score of 4 of 5), by the mapping of Zinner, Hohlfeld, Abboud
-and Hossfeld, Impact of Frame Rate and Resolution on Objective QoE Metrics, QoMEX 2010.
+People call a picture good (a mean opinion score of 4 of 5) from 0.95 and excellent from 0.99, by the mapping of Zinner,
+Hohlfeld, Abboud and Hossfeld, Impact of Frame Rate and Resolution on Objective QoE Metrics, QoMEX 2010. At 0.95 this
+measure gives qualities from 18 to 30, where blocks show in skies; at 0.98 from 36 for soft pictures to 85 for a small
+product on white.
 """
 
 _TILE, _TILES = 256, 16  # a megapixel; tiles begin on the 16-pixel grid of JPEG's blocks, as in the whole picture
 _STEP = 4
 _RANGE = 255.0
 _C1, _C2 = (0.01 * _RANGE) ** 2, (0.03 * _RANGE) ** 2  # the paper's constants
+_PLAIN_VARIANCE = 1.0  # a deviation of one step of brightness
 
 
 def sample(image: Image.Image) -> Image.Image:
@@ -48,7 +52,7 @@ def luma(image: Image.Image) -> Luma:
 
 
 def dissimilarity(one: Luma, other: Luma) -> float:
-    """DSSIM of two pictures of the same size: 0 where they are equal, 1 at the most."""
+    """DSSIM of another picture from `one`, which has the same size: 0 where they are equal, 1 at the most."""
     if min(one.shape) < 2 * _STEP:  # smaller than a window: repeated until there is one
         again = tuple(-(-2 * _STEP // side) for side in one.shape)
         one, other = np.tile(one, again), np.tile(other, again)
@@ -60,7 +64,8 @@ def dissimilarity(one: Luma, other: Luma) -> float:
     similarity = ((2 * product + _C1) * (2 * covariance + _C2)) / (
         (square_one + square_other + _C1) * (variance_one + variance_other + _C2)
     )
-    return float((1 - similarity.mean(dtype=np.float64)) / 2)
+    structured = similarity[variance_one > _PLAIN_VARIANCE]
+    return float((1 - (structured if structured.size else similarity).mean(dtype=np.float64)) / 2)
 
 
 def _place(index: int, count: int, side: int) -> int:

@@ -8,6 +8,9 @@ MAX_SIDE = 65_500
 # Every scan walks over the whole image again. Encoders make about ten, jpegtran scripts some dozens, bombs thousands.
 MAX_SCANS = 100
 
+# Twenty scans of the largest picture that is taken by default; a scan of 12 megapixels takes 20 ms.
+MAX_SCANNED_PIXELS = 1_000_000_000
+
 # Headers are walked in Python: microseconds for each part. Real files have tens of segments and thousands of chunks.
 MAX_SEGMENTS = 10_000
 MAX_CHUNKS = 100_000

@@ -12,6 +12,7 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from libs.imaging import worker
 from libs.imaging.compression import compress
+from libs.imaging.cost import cost_bytes, cost_seconds
 from libs.imaging.options import Options
 from libs.imaging.reasons import ImageError
 from libs.imaging.result import Compressed
@@ -24,8 +25,9 @@ _STUCK_SECONDS = 30.0
 class CodecPool:
     """Runs `compress` in `workers` processes, each with `memory_bytes` of address space, `task_seconds` for an image.
 
-    The time of an image counts twice: CPU time, which the kernel enforces, and wall-clock time. A worker is replaced
-    after `tasks_per_worker` images. `task` is what the workers run; it must be importable by name.
+    These are the most; an image gets what `libs.imaging.cost` says of it. Its time counts twice: CPU time, which the
+    kernel enforces, and wall-clock time. A worker is replaced after `tasks_per_worker` images. `task` is what the
+    workers run; it must be importable by name.
 
     An async context manager, to be entered in the event loop's own thread: Linux kills workers when the thread that
     started them ends.
@@ -74,13 +76,15 @@ class CodecPool:
             ImageError: the image's own reason; `too_complex` when it overran its time or memory; `worker_crashed`,
                 retryable, when its process died or the pool was closed.
         """
+        seconds = min(self._task_seconds, cost_seconds(data, options))
+        memory_bytes = min(self._memory_bytes, cost_bytes(data, options))
         async with self._slots:
             for _ in range(2):
                 running = self._running
                 if running is None:
                     raise ImageError("worker_crashed", "the codec pool is closed", retryable=True)
                 try:
-                    return await running.run(self._task, data, options, self._task_seconds)
+                    return await running.run(self._task, data, options, seconds, memory_bytes)
                 except BrokenProcessPool:
                     await self._renew(running)
         raise ImageError("worker_crashed", "worker processes cannot be started or kept", retryable=True)
@@ -98,7 +102,7 @@ class CodecPool:
                 max_workers=self._workers,
                 max_tasks=self._tasks_per_worker,
                 initializer=worker.start,
-                initargs=(os.getpid(), self._memory_bytes),
+                initargs=(os.getpid(), self._memory_bytes, self._task.__module__),
                 # This process has threads; a fork of it might inherit a lock that nobody will release.
                 context=multiprocessing.get_context("spawn"),
             )
@@ -114,10 +118,12 @@ class _Generation:
         if not pool.active:  # asking starts it
             raise BrokenProcessPool("the codec pool did not start")
 
-    async def run(self, task: worker.Task, data: bytes, options: Options, seconds: float) -> Compressed:
+    async def run(
+        self, task: worker.Task, data: bytes, options: Options, seconds: float, memory_bytes: int
+    ) -> Compressed:
         """Runs one task. Raises ImageError, or BrokenProcessPool if the pool lost it through no fault of its own."""
         try:
-            future = self._pool.schedule(worker.run, args=(task, data, options, seconds), timeout=seconds)
+            future = self._pool.schedule(worker.run, args=(task, data, options, seconds, memory_bytes), timeout=seconds)
         except RuntimeError as error:
             raise BrokenProcessPool(str(error)) from error
         self._futures.add(future)

@@ -1,5 +1,7 @@
 """JPEG quantisation tables as a measure of quality."""
 
+from functools import cache
+
 # ITU-T T.81, Annex K, tables K.1 and K.2, which libjpeg scales by its quality. The order does not matter here.
 _LUMINANCE = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
@@ -14,6 +16,7 @@ _CHROMINANCE = (
 )  # fmt: skip
 
 
+@cache
 def coarseness(table: tuple[int, ...], quality: int) -> int:
     """The sum of the steps of a standard table at a libjpeg quality (1 to 100)."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality

@@ -5,6 +5,7 @@ with a bit flipped Pillow took 98, this decoder 70.)
 """
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -32,23 +33,33 @@ class UnusualError(Exception):
     """The file has something that this decoder does not take, but that is no damage to its picture."""
 
 
-def decode(data: bytes, components: int, *, least: tuple[int, int] | None, exact: bool) -> Samples:
-    """All pixels of a JPEG without metadata; scaled down by the decoder where `least` (width, height) allows it.
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How pixels are decoded.
 
-    Not `exact` means that missing colour samples are repeated instead of interpolated, which is what encoding with the
-    same subsampling wants: it averages them back to the very samples that were stored.
+    `least` (width, height) is how much the decoder should leave when it scales the picture down by itself. `repeated`
+    colour samples instead of interpolated ones are what encoding with the same subsampling wants: it averages them back
+    to the very samples that were stored.
+    """
+
+    least: tuple[int, int] | None = None
+    repeated: bool = False
+
+
+def decode(data: bytes, components: int, manner: Manner) -> Samples:
+    """All pixels of a JPEG without metadata.
 
     Raises:
         ImageError: `corrupt`, the compressed data are damaged.
         LeftOverError: they may be.
         UnusualError: another decoder may do better.
     """
-    width, height = least or (0, 0)
+    width, height = manner.least or (0, 0)
     try:
         samples: Samples = simplejpeg.decode_jpeg(
             data,
             SPACES[components],
-            fastupsample=not exact,
+            fastupsample=manner.repeated,
             min_width=width,
             min_height=height,
             min_factor=2.0,  # by other fractions than a half, a quarter and an eighth it is slower than without

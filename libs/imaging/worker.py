@@ -1,12 +1,14 @@
-"""What runs in a codec process: its limits, and one task under a budget of CPU time."""
+"""What runs in a codec process: its limits, and one task under a budget of CPU time and memory."""
 
 import ctypes
+import importlib
 import math
 import os
 import resource
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from libs.imaging.options import Options
 from libs.imaging.reasons import ImageError
@@ -17,19 +19,32 @@ Task = Callable[[bytes, Options], Compressed]
 _PR_SET_PDEATHSIG = 1
 
 
-def start(parent: int, memory_bytes: int) -> None:
-    """Prepares a new worker process whose parent has the process id `parent`."""
+def start(parent: int, memory_bytes: int, module: str) -> None:
+    """Prepares a new worker process whose parent has the process id `parent`, for a task of `module`."""
     # The default action works inside C code too, where a handler would wait; the pool stops hung workers by it.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Ctrl-C goes to the whole terminal; the parent decides what becomes of the work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with(parent)
+    _silence()
     _lower(resource.RLIMIT_AS, memory_bytes)
     _lower(resource.RLIMIT_CORE, 0)
+    load(module)
 
 
-def run(task: Task, data: bytes, options: Options, cpu_seconds: float) -> Compressed:
-    """Runs one task; the kernel ends the process by SIGXCPU when it has used `cpu_seconds` (rounded up).
+def load(module: str) -> None:
+    """Imports the module of a task in the way that suits a worker, which must not have imported any codec yet."""
+    # numpy's linear algebra, which nobody calls, takes address space for a thread on each core.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    # Blocks of 16 MiB that Pillow keeps for the next image, where the system would have to clear every page again.
+    os.environ["PILLOW_BLOCKS_MAX"] = "4"
+    importlib.import_module(module)
+
+
+def run(task: Task, data: bytes, options: Options, cpu_seconds: float, memory_bytes: int) -> Compressed:
+    """Runs one task, which may take `memory_bytes` of address space beyond what the process has by now.
+
+    The kernel ends the process by SIGXCPU when it has used `cpu_seconds` (rounded up).
 
     Raises:
         ImageError: the task's, or `too_complex` if memory ran out.
@@ -39,6 +54,8 @@ def run(task: Task, data: bytes, options: Options, cpu_seconds: float) -> Compre
     # The limit counts from the birth of the process, which has had other tasks.
     end = math.ceil(usage.ru_utime + usage.ru_stime + cpu_seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space(memory_bytes, most), most))
     try:
         return task(data, options)
     except MemoryError as error:
@@ -46,6 +63,17 @@ def run(task: Task, data: bytes, options: Options, cpu_seconds: float) -> Compre
     finally:
         # Handing over the result must not be interrupted: the pipe and its lock are shared by all workers.
         resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _address_space(more_bytes: int, most: int) -> int:
+    """A limit that leaves `more_bytes` beyond what is taken now; `most`, where the system does not tell that."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except FileNotFoundError:
+        return most
+    limit = pages * resource.getpagesize() + more_bytes
+    return limit if most == resource.RLIM_INFINITY else min(limit, most)
 
 
 def _die_with(parent: int) -> None:
@@ -57,6 +85,13 @@ def _die_with(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the call above
         os._exit(1)
+
+
+def _silence() -> None:
+    """Lets no decoder write into the log of the service: libtiff tells there of every broken line."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _lower(limit: int, value: int) -> None:

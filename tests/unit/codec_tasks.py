@@ -26,7 +26,9 @@ def misbehave(data: bytes, options: Options) -> Compressed:
             while True:
                 pass
         case "memory":
-            return Compressed.jpeg(bytes(4 << 30), (1, 1), source_bytes=options.quality)
+            return Compressed.jpeg(bytes(4 << 30), (1, 1), source_bytes=options.max_pixels)
+        case "some":
+            return Compressed.jpeg(bytes(300 << 20), (1, 1), source_bytes=0)
         case "fail":
             raise ImageError("corrupt", "as asked")
         case "mistake":

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from libs.imaging import CodecPool, Compressed, ImageError, Options, compress
+from libs.imaging import CodecPool, Compressed, ImageError, Options, compress, cost_bytes
 from tests.unit.codec_tasks import misbehave
 from tests.unit.pictures import encoded, photograph
 
@@ -97,6 +97,26 @@ async def test_an_image_that_overruns_its_limits_is_too_complex(hasty: CodecPool
     assert await worker_of(hasty) > 0
 
 
+async def test_an_image_gets_as_much_memory_as_it_costs() -> None:
+    """Less than its worker may take; the limit is its own, and gone with it."""
+    order = b"some"
+    assert cost_bytes(order, OPTIONS) < 300 << 20 < MEMORY_BYTES
+    async with pool(workers=1) as opened:
+        before = await worker_of(opened)
+        error = await failure(opened, order)
+        assert (error.code, error.retryable) == ("too_complex", False)
+        assert await worker_of(opened) == before
+
+
+async def test_what_a_decoder_prints_is_nobodys_business(capfd: pytest.CaptureFixture[str]) -> None:
+    """A library that complains of each line of a broken file on standard error does not write into our log."""
+    whole = encoded(photograph().convert("1"), "TIFF", compression="group4")
+    broken = whole[:40] + bytes(byte ^ 0x55 for byte in whole[40:240]) + whole[240:]
+    async with CodecPool(1, MEMORY_BYTES, 60.0) as opened:
+        await asyncio.gather(opened.compress(broken, OPTIONS), return_exceptions=True)
+    assert capfd.readouterr().err == ""
+
+
 async def test_cpu_time_is_counted_for_each_image_and_not_for_the_life_of_a_worker() -> None:
     """The kernel ends the one that spins, and none that came before it."""
     process = await asyncio.create_subprocess_exec(
@@ -104,8 +124,8 @@ async def test_cpu_time_is_counted_for_each_image_and_not_for_the_life_of_a_work
         "-c",
         "from libs.imaging import Options, worker\n"
         "from tests.unit.codec_tasks import misbehave\n"
-        "for _ in range(3): worker.run(misbehave, b'pid', Options(), 1.0)\n"
-        "worker.run(misbehave, b'spin', Options(), 0.5)\n",
+        "for _ in range(3): worker.run(misbehave, b'pid', Options(), 1.0, 1 << 30)\n"
+        "worker.run(misbehave, b'spin', Options(), 0.5, 1 << 30)\n",
         cwd=ROOT,
     )
     assert await process.wait() == -signal.SIGXCPU

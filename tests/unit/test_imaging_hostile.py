@@ -230,6 +230,13 @@ def test_a_progressive_jpeg_is_fine_and_one_of_a_thousand_scans_is_too_complex()
     assert code_of(scans(1000)) == "too_complex"
 
 
+def test_scans_are_counted_by_the_pixels_that_they_walk_over() -> None:
+    """Thirty scans are fine for a small picture, and too many for one of fifty megapixels."""
+    assert code_of(scans(25)) == "corrupt"  # the same scan again and again is damage, but takes no time
+    large = patched_frame(scans(25), offset=1, value=struct.pack(">HH", 7000, 7000))
+    assert code_of(large) == "too_complex"
+
+
 def test_a_jpeg_of_endless_small_segments_is_too_complex() -> None:
     """Megabytes of empty comments are not walked over for ever."""
     assert code_of(with_segments(encoded(quarters(), "JPEG"), b"\xff\xfe\0\2" * 20_000)) == "too_complex"
