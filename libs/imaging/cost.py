@@ -16,7 +16,7 @@ _FILES = 4  # as it came, cut into segments, put together, and in a decoder's bu
 
 # Decoded, converted, resized and turned, without the encoder: bytes and nanoseconds of CPU for each pixel.
 _DECODE: Final = {
-    SourceFormat.JPEG: (20, 45),
+    SourceFormat.JPEG: (14, 45),
     SourceFormat.PNG: (14, 60),
     SourceFormat.WEBP: (24, 70),
     SourceFormat.GIF: (12, 30),
@@ -24,6 +24,8 @@ _DECODE: Final = {
     SourceFormat.TIFF: (18, 30),
     SourceFormat.AVIF: (22, 70),
 }
+
+_DECODE_INKS: Final = (20, 45)
 
 # What an encoder adds for each pixel of the output: of an opaque picture, and of one with transparency.
 _ENCODE: Final = {
@@ -53,9 +55,9 @@ def cost_bytes(data: bytes, options: Options) -> int:
     known = header.read(data)
     if known is None:  # no image: found out by its first bytes
         return _BASE_BYTES
-    source, pixels, written = _sizes(known, options)
-    (extra, _) = _encoder(source, options)
-    return _BASE_BYTES + _FILES * len(data) + pixels * _DECODE[source][0] + written * extra
+    pixels, written = _sizes(known, options)
+    (extra, _) = _encoder(known.source, options)
+    return _BASE_BYTES + _FILES * len(data) + pixels * _decoder(known)[0] + written * extra
 
 
 def cost_seconds(data: bytes, options: Options) -> float:
@@ -63,9 +65,9 @@ def cost_seconds(data: bytes, options: Options) -> float:
     known = header.read(data)
     if known is None:
         return _LEAST_SECONDS
-    source, pixels, written = _sizes(known, options)
-    (_, nanoseconds) = _encoder(source, options)
-    total = pixels * _DECODE[source][1] + written * nanoseconds
+    pixels, written = _sizes(known, options)
+    (_, nanoseconds) = _encoder(known.source, options)
+    total = pixels * _decoder(known)[1] + written * nanoseconds
     if options.quality == "auto":
         total += _TRIES * min(written, _SAMPLE_PIXELS) * (nanoseconds + _SAMPLE_NANOSECONDS)
     elif options.target_ratio is not None or options.max_bytes is not None:
@@ -73,14 +75,16 @@ def cost_seconds(data: bytes, options: Options) -> float:
     return _LEAST_SECONDS + _SLOWER * total / 1e9
 
 
-def _sizes(known: header.Header, options: Options) -> tuple[SourceFormat, int, int]:
-    """The format, and the pixels that will be decoded and written; what is too many is refused before."""
+def _sizes(known: header.Header, options: Options) -> tuple[int, int]:
+    """The pixels that will be decoded and those that will be written; what is too many is refused before."""
     pixels = known.pixels
-    if not 0 < pixels <= options.max_pixels:
-        return known.source, options.max_pixels if pixels == 0 else 0, 0
+    if pixels == 0:
+        return options.max_pixels, options.max_pixels
+    if pixels > options.max_pixels:
+        return 0, 0
     # Either way round: the estimate does not know how the picture is turned.
     written = max(_area(geometry.fitted(size, options)) for size in _ways(known))
-    return known.source, pixels, min(written, MAX_AVIF_PIXELS) if options.format == "avif" else written
+    return pixels, min(written, MAX_AVIF_PIXELS) if options.format == "avif" else written
 
 
 def _ways(known: header.Header) -> tuple[geometry.Size, geometry.Size]:
@@ -89,6 +93,10 @@ def _ways(known: header.Header) -> tuple[geometry.Size, geometry.Size]:
 
 def _area(size: geometry.Size) -> int:
     return size[0] * size[1]
+
+
+def _decoder(known: header.Header) -> tuple[int, int]:
+    return _DECODE_INKS if known.inks else _DECODE[known.source]
 
 
 def _encoder(source: SourceFormat, options: Options) -> tuple[int, int]:

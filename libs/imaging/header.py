@@ -15,11 +15,15 @@ _TIFF_SIZES = {256: 0, 257: 1}
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file is, and the width and height that it states; 0 where they cannot be told."""
+    """What a file is, and the width and height that it states; 0 where they cannot be told.
+
+    `inks` says of a JPEG that it has four colours, which take more to convert.
+    """
 
     source: SourceFormat
     width: int
     height: int
+    inks: bool = False
 
     @property
     def pixels(self) -> int:
@@ -37,21 +41,24 @@ def read(data: bytes) -> Header | None:
     except ImageError:
         return None
     try:
+        if source is SourceFormat.JPEG:
+            width, height, components = _jpeg(data)
+            return Header(source, width, height, inks=components == 4)
         width, height = _READERS[source](data)
     except (struct.error, ValueError):
         return Header(source, 0, 0)
     return Header(source, width, height)
 
 
-def _jpeg(data: bytes) -> tuple[int, int]:
+def _jpeg(data: bytes) -> tuple[int, int, int]:
     """Goes from segment to segment up to the frame (ITU-T T.81, B.2.2), as many as a file may have."""
     position = 2
     for _ in range(MAX_SEGMENTS):
         position = data.index(b"\xff", position) + 1
         (marker,) = struct.unpack_from("B", data, position)
         if marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, position + 4)
-            return width, height
+            height, width, components = struct.unpack_from(">HHB", data, position + 4)
+            return width, height, components
         if marker not in _JPEG_WITHOUT_LENGTH:
             position += 1 + struct.unpack_from(">H", data, position + 1)[0]
     raise ValueError("no frame")
@@ -115,7 +122,6 @@ def _avif(data: bytes) -> tuple[int, int]:
 
 
 _READERS = {
-    SourceFormat.JPEG: _jpeg,
     SourceFormat.PNG: _png,
     SourceFormat.GIF: _gif,
     SourceFormat.WEBP: webp_size,

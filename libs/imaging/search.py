@@ -10,14 +10,15 @@ from libs.imaging.encoding import Form, encode
 from libs.imaging.options import QUALITIES
 from libs.imaging.picture import Picture
 
+_LARGE_AREA = 2 << 20  # twice a sample
+
 
 def highest_within(picture: Picture, form: Form, most_bytes: int) -> tuple[bytes, int]:
     """The file of the highest quality that has at most `most_bytes`, or else of the lowest there is, and its quality.
 
-    Bisects, which takes seven files at the most: bytes grow with quality, but for steps too small to matter.
+    Bytes grow with quality, but for steps too small to matter. The files of a sample tell about where to look, so that
+    of a large picture three or four files are made and not seven.
     """
-    lowest, highest = QUALITIES
-    best = lowest
     files: dict[int, bytes] = {}
 
     def fits(quality: int) -> bool:
@@ -25,7 +26,13 @@ def highest_within(picture: Picture, form: Form, most_bytes: int) -> tuple[bytes
         files[quality] = encode(picture, form, quality)
         return len(files[quality]) <= most_bytes
 
-    best = _bisected(fits, lowest, highest)
+    tiles = likeness.sample(picture.image()) if picture.area > _LARGE_AREA else None
+    if tiles is None:
+        best = _bisected(fits, *QUALITIES)
+    else:
+        part = Picture(tiles)
+        share = (most_bytes - len(picture.profile or b"") - len(picture.exif)) * part.area / picture.area
+        best = _around(_bisected(lambda quality: len(encode(part, form, quality)) <= share, *QUALITIES), fits)
     file = files[best] if best in files else encode(picture, form, best)
     return file, best
 
@@ -47,6 +54,23 @@ def lowest_alike(picture: Picture, form: Form) -> int:
     if not differs(lowest):
         return lowest
     return min(highest, _bisected(differs, lowest, highest) + 1)
+
+
+def _around(guess: int, holds: Callable[[int], bool]) -> int:
+    """As `_bisected` over all qualities, in few steps where `guess` is close."""
+    lowest, highest = QUALITIES
+    step = 1
+    if holds(guess):
+        while guess + step <= highest and holds(guess + step):
+            guess, step = guess + step, 2 * step
+        return _bisected(holds, guess, min(highest, guess + step - 1))
+    above = guess
+    while above > lowest:
+        below = max(lowest, above - step)
+        if holds(below):
+            return _bisected(holds, below, above - 1)
+        above, step = below, 2 * step
+    return lowest
 
 
 def _bisected(holds: Callable[[int], bool], lowest: int, highest: int) -> int:

@@ -17,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from libs.imaging import CodecPool, Options, compress, cost_bytes
+from libs.imaging import CodecPool, Options, cost_bytes
 from tests.bench.photographs import encoded, photograph, sides
 
 MIB = 2**20
@@ -178,33 +179,44 @@ async def pool() -> None:
     """Prints what a hand-over costs, and two workers against one, on JPEGs of one and twelve megapixels."""
     for megapixels, count in ((1, 240), (12, 24)):
         data = encoded(photograph(*sides(megapixels)), "JPEG", quality=88)
-        alone = wall_of(data, count)
-        one, two, again = [await wall_in_pool(data, count, workers) for workers in (1, 2, 1)]
-        one = min(one, again)
+        runs = [await in_pool(data, count, workers) for workers in (1, 2, 1, 2)]
+        (one, working), (two, _) = min(runs[0], runs[2]), min(runs[1], runs[3])
+        bare = await asyncio.to_thread(scaling_of, data, count)
         print(
-            f"{megapixels:2} MP: {alone * 1e3:7.2f} ms in this process, {one * 1e3:7.2f} ms by one worker "
-            f"({(one - alone) * 1e3:+.2f} ms of hand-over, {len(data) / 1e6:.2f} MB in), "
-            f"two workers {one / two:.2f} x one",
+            f"{megapixels:2} MP: {one * 1e3:.2f} ms an image by a worker, of which {(one - working) * 1e3:.2f} ms for "
+            f"handing over ({len(data) / 1e6:.2f} MB in); two workers {one / two:.2f} x one "
+            f"(two processes that share nothing but the cores: {bare:.2f})",
             flush=True,
         )
 
 
-def wall_of(data: bytes, count: int) -> float:
-    """Seconds per image in this process."""
-    compress(data, Options())
-    began = time.perf_counter()
-    for _ in range(count):
-        compress(data, Options())
-    return (time.perf_counter() - began) / count
+def scaling_of(data: bytes, count: int) -> float:
+    """What two processes do against one on this machine, now, where nothing but the cores is shared."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "image"
+        path.write_bytes(data)
+        sides = [Side(OURS), Side(OURS)]
+        try:
+            walls = []
+            for working in (sides[:1], sides, sides[:1], sides):
+                began = time.perf_counter()
+                with ThreadPoolExecutor() as threads:
+                    list(threads.map(lambda side: [side.seconds(path, {}) for _ in range(count)], working))
+                walls.append((time.perf_counter() - began) / len(working))
+        finally:
+            for side in sides:
+                side.close()
+    return min(walls[0], walls[2]) / min(walls[1], walls[3])
 
 
-async def wall_in_pool(data: bytes, count: int, workers: int) -> float:
-    """Seconds per image when `workers` work on as many as they can."""
+async def in_pool(data: bytes, count: int, workers: int) -> tuple[float, float]:
+    """Seconds per image when `workers` work on as many as they can, and seconds that a worker was at work on one."""
     async with CodecPool(workers, 4 << 30, 120.0) as opened:
         await asyncio.gather(*(opened.compress(data, Options()) for _ in range(4 * workers)))
         began = time.perf_counter()
-        await asyncio.gather(*(opened.compress(data, Options()) for _ in range(count)))
-        return (time.perf_counter() - began) / count
+        results = await asyncio.gather(*(opened.compress(data, Options()) for _ in range(count)))
+        wall = (time.perf_counter() - began) / count
+        return wall, statistics.mean(result.decode_seconds + result.encode_seconds for result in results)
 
 
 CHILD = """

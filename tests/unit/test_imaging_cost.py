@@ -20,7 +20,7 @@ def test_a_header_is_read_without_a_decoder(form: str, mode: str) -> None:
     if form == "JPEG" and mode == "RGBA":
         mode = "CMYK"
     data = encoded(photograph(123, 77).convert(mode), form)
-    assert header.read(data) == header.Header(SourceFormat(form), 123, 77)
+    assert header.read(data) == header.Header(SourceFormat(form), 123, 77, inks=mode == "CMYK")
 
 
 def test_every_kind_of_webp_and_bmp_is_read() -> None:
@@ -74,7 +74,7 @@ def test_what_will_be_refused_costs_next_to_nothing() -> None:
     huge = sized("PNG", 3000, 2000)
     assert cost_bytes(huge, Options(max_pixels=5_999_999)) < LEAST + 8 * len(huge) + 1
     assert cost_bytes(huge, Options(max_pixels=6_000_000)) > LEAST + 6_000_000
-    assert cost_bytes(b"\xff\xd8\xff\xe0", Options()) > 1_000_000_000
+    assert cost_bytes(b"\xff\xd8\xff\xe0", Options()) > 700_000_000
 
 
 def test_searching_takes_longer_than_encoding_once() -> None:

@@ -360,3 +360,16 @@ def test_an_ultra_hdr_gives_its_primary_image() -> None:
     assert all(is_close(found, wanted) for found, wanted in zip(corners(image), COLOURS, strict=True))
     assert b"hdrgm" not in result.data
     assert b"MPF" not in result.data
+
+
+@pytest.mark.parametrize("share", [0.001, 0.03, 0.2, 0.5, 0.9])
+def test_a_target_of_a_large_picture_is_met_as_well(share: float) -> None:
+    """A sample tells where to look, and whole files decide."""
+    data = encoded(photograph(1920, 1280), "JPEG", quality=90)
+    result = compress(data, Options(target_ratio=share))
+    assert result.quality is not None
+    assert result.target_missed == (len(result.data) > len(data) * share)
+    if not result.target_missed and result.quality < 95:
+        assert len(compress(data, Options(quality=result.quality + 1)).data) > len(data) * share
+    if result.target_missed:
+        assert result.quality == 1
