@@ -28,6 +28,8 @@ _log = structlog.get_logger()
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _POLL_SECONDS = 1.0
+_ASK_SECONDS = 3.0  # for a permit, after a refusal
+_RARER = 4
 _AWAY_SECONDS = 0.5  # short, since a MongoDB that is away makes every try wait as well, and work should soon go on
 
 
@@ -77,6 +79,7 @@ class Consumer:
         self._health = health
         self._on_ready = on_ready
         self._pause_seconds = 0.0
+        self._ask_at = 0.0
         self._sweep_at = 0.0
 
     async def run(self, drain: Drain) -> None:
@@ -118,8 +121,11 @@ class Consumer:
 
     async def _turn(self, drain: Drain, wake: Wake) -> Wake:
         await self._drained(drain, wake)
+        if time.monotonic() < self._ask_at:
+            return await self._poll()
         async with self._permits.one() as permit:
             if permit is None:
+                self._ask_at = time.monotonic() + _jittered(_ASK_SECONDS)
                 return await self._poll()
             async with self._open_stream() as stream:
                 wake = Wake("listen")
@@ -133,7 +139,8 @@ class Consumer:
     async def _drained(self, drain: Drain, wake: Wake) -> None:
         metrics.WAKEUPS.labels(self._name, wake.cause).inc()
         if wake.cause != "poll":
-            self._sweep_at = time.monotonic() + _jittered(self._sweep_seconds)
+            # For those that poll: the others sweep already.
+            self._sweep_at = time.monotonic() + _jittered(_RARER * self._sweep_seconds)
         found = await drain(wake)
         if found and wake.cause == "sweep":
             metrics.SWEEP_FINDS.labels(self._name).inc()

@@ -17,6 +17,7 @@ from libs.imaging.result import Compressed
 Task = Callable[[bytes, Options], Compressed]
 
 _PR_SET_PDEATHSIG = 1
+_NICER = 10
 
 
 def start(parent: int, memory_bytes: int, module: str) -> None:
@@ -27,6 +28,8 @@ def start(parent: int, memory_bytes: int, module: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with(parent)
     _silence()
+    # Codecs take whole cores. What claims, downloads and serves beside them takes little, but all of it waits for that.
+    os.nice(_NICER)
     _lower(resource.RLIMIT_AS, memory_bytes)
     _lower(resource.RLIMIT_CORE, 0)
     load(module)

@@ -18,6 +18,7 @@ from libs.runtime.lifecycle import Stop
 
 _log = structlog.get_logger()
 _RETRY_SECONDS = 0.25
+_UNWRITTEN = 64
 _SHORTEST_SECONDS = 0.25
 
 
@@ -50,7 +51,7 @@ class _Hold(Generic[HeldT]):
 
 
 class Holdings(Generic[HeldT]):
-    """At most `slots` claimed documents that are worked on, each with its task, and as many whose outcome is written.
+    """At most `slots` claimed documents that are worked on, each with its task, and 64 whose outcome is being written.
 
     What is settled gives its slot back: writing is done in batches, and the work need not wait for that.
 
@@ -103,7 +104,7 @@ class Holdings(Generic[HeldT]):
     def free(self) -> int:
         """How many more may be held."""
         working = sum(not hold.settled for hold in self._holds.values())
-        return min(self._slots - working, 2 * self._slots - len(self._holds))
+        return min(self._slots - working, self._slots + _UNWRITTEN - len(self._holds))
 
     def start(self, item: HeldT, work: Callable[[HeldT, Settle], Coroutine[None, None, None]], *, name: str) -> None:
         """Starts the work on a claimed document, as a task called `name`; its slot is free again when it is settled.

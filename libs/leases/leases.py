@@ -165,9 +165,9 @@ class Leases:
         if shares is not None:
             wanted[shares.field] = {"$nin": shares.full}
             projection[shares.field] = 1
-        found = await self._collection.find(wanted, projection, sort=[(self._fields.order, 1)], limit=limit).to_list(
-            None
-        )
+        found = await self._collection.find(
+            wanted, projection, sort=[(self._fields.order, 1)], limit=limit, batch_size=limit
+        ).to_list(None)
         return shares.admit(found) if shares is not None else found
 
     def _is_suspect(self, document: Document) -> bool:
@@ -262,7 +262,9 @@ class Leases:
         return await self._change(wanted, ids, change) if ids else 0
 
     async def _ids(self, wanted: Mapping[str, Any], order: str, limit: int) -> list[Any]:
-        found = await self._collection.find(wanted, {"_id": 1}, sort=[(order, 1)], limit=limit).to_list(None)
+        found = await self._collection.find(
+            wanted, {"_id": 1}, sort=[(order, 1)], limit=limit, batch_size=limit
+        ).to_list(None)
         return [document["_id"] for document in found]
 
     async def _change(self, wanted: Document, ids: Sequence[Any], change: Sequence[Document]) -> int:

@@ -176,7 +176,7 @@ class CompressionSettings(_Group):
         description="Codec processes of one watcher. Default: the cores.",
     )
     in_flight: int = Field(
-        default=8, ge=1, le=1024, description="Images that one watcher holds at once, from claim to completion."
+        default=8, ge=1, le=1024, description="Images that one watcher downloads, compresses and stores at once."
     )
     host_in_flight: int = Field(default=8, ge=1, description="Downloads from one host at once, per watcher.")
     download_seconds: float = Field(default=60.0, gt=0, description="Total time for one download, redirects included.")

@@ -41,13 +41,14 @@ class Rounds:
         if wake.cause in {"start", "due", "sweep"}:
             self._next_sweep = 0.0
         found = False
-        while not self._stop.is_set and await self._round():
+        # One of many that only look whether there is new work leaves the sweep to the others.
+        while not self._stop.is_set and await self._round(sweeps=found or wake.cause != "poll"):
             found = True
             self._progressed()
         return found
 
-    async def _round(self) -> bool:
-        tended = await self._sweep() if time.monotonic() >= self._next_sweep else 0
+    async def _round(self, *, sweeps: bool) -> bool:
+        tended = await self._sweep() if sweeps and time.monotonic() >= self._next_sweep else 0
         announced = await self._announcer.announce()
         started = await self._courier.fill()
         return bool(tended or announced or started)

@@ -63,10 +63,10 @@ class Closing:
 
     async def _close(self, request_id: str, total: int) -> int:
         """How many images are left; when there is none, the request is closed."""
-        left = total - (await self._documents.progress.total(request_id)).finished
-        if left > 0:
-            return left
-        if status := await self._documents.requests.close_if_done(request_id, total):
+        counts = await self._documents.progress.total(request_id)
+        if counts.finished < total:
+            return total - counts.finished
+        if status := await self._documents.requests.close(request_id, counts):
             metrics.REQUESTS_CLOSED.labels(status).inc()
             _log.info("request.closed", request_id=request_id, status=status)
         return 0

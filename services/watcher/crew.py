@@ -1,5 +1,6 @@
 """Claims images as slots come free, and tends what is due, lost or left open."""
 
+import asyncio
 import random
 import time
 from collections.abc import Callable
@@ -48,7 +49,9 @@ class Crew:
             self._next_sweep = 0.0
         found = False
         while not self._stop.is_set:
-            if time.monotonic() >= self._next_sweep:
+            # One of many that are idle and only look whether there is new work leaves the sweep to the others.
+            is_poll = wake.cause == "poll" and not self._holdings.items
+            if time.monotonic() >= self._next_sweep and not is_poll:
                 await self._sweep()
             claim = await self._claim() if self._has_room else None
             if claim is None or (claim.alone and not claim.documents):
@@ -56,6 +59,7 @@ class Crew:
                     await self._holdings.wait(min(_TURN_SECONDS, self._next_sweep - time.monotonic()))
             elif claim.documents:
                 found = True
+                await asyncio.sleep(0)  # what is over at once gives its slot back before more is claimed
             elif not claim.outrun:
                 break
             self._progressed()
