@@ -35,7 +35,7 @@ def sample(image: Image.Image) -> Image.Image:
     width, height = image.size
     if width * height <= _TILES * _TILE * _TILE or min(width, height) < _TILE:
         return image
-    across = min(max(1, round((_TILES * width / height) ** 0.5)), width // _TILE)
+    across = min(max(1, round((_TILES * width / height) ** 0.5)), width // _TILE, _TILES)
     down = min(_TILES // across, height // _TILE)
     tiles = Image.new(image.mode, (across * _TILE, down * _TILE))
     for row in range(down):

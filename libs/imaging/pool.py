@@ -78,6 +78,7 @@ class CodecPool:
         """
         seconds = min(self._task_seconds, cost_seconds(data, options))
         memory_bytes = min(self._memory_bytes, cost_bytes(data, options))
+        lost: BrokenProcessPool | None = None
         async with self._slots:
             for _ in range(2):
                 running = self._running
@@ -85,9 +86,10 @@ class CodecPool:
                     raise ImageError("worker_crashed", "the codec pool is closed", retryable=True)
                 try:
                     return await running.run(self._task, data, options, seconds, memory_bytes)
-                except BrokenProcessPool:
+                except BrokenProcessPool as error:
+                    lost = error
                     await self._renew(running)
-        raise ImageError("worker_crashed", "worker processes cannot be started or kept", retryable=True)
+        raise ImageError("worker_crashed", f"worker processes cannot be kept: {lost}", retryable=True) from lost
 
     async def _renew(self, broken: "_Generation") -> None:
         """Replaces a pool whose bookkeeping is lost: pebble gives up if a worker dies while none has a task."""
