@@ -97,7 +97,7 @@ async def draining(
             shutdown_seconds=settings.shutdown_seconds,
         )
         await stack.enter_async_context(holdings.running())
-        pipeline = Pipeline(downloads, Copying(), store, max_download_bytes=10**6, download_seconds=1, max_pixels=100)
+        pipeline = Pipeline(downloads, Copying(), store, max_download_bytes=10**6, download_seconds=1)
         crew = Crew(
             documents,
             Attempts(settings, documents, pipeline, completion),

@@ -1,9 +1,10 @@
 """Loads an upload: all of it or nothing, durable before it is accepted."""
 
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 from libs.documents.images import Images, NewImage
 from libs.mongo import Collection, Document, Mongo, Session
@@ -15,7 +16,11 @@ class UploadInterruptedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
-    """An upload that was found valid; `total` counts its image URLs (at least 1), `trace` is its W3C traceparent."""
+    """An upload that was found valid.
+
+    `total` counts its image URLs (at least 1), `trace` is its W3C traceparent, `options` says how its images are to be
+    compressed and is passed on as it is.
+    """
 
     webhook_url: str | None
     filename: str
@@ -23,7 +28,7 @@ class NewRequest:
     sha256: str
     total: int
     trace: str
-    quality: int = 50
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Loader:
@@ -109,7 +114,7 @@ def _document(new: NewRequest, request_id: str, rank: float) -> Document:
         "_id": request_id,
         "status": "pending",
         "webhook_url": new.webhook_url,
-        "options": {"quality": new.quality},
+        "options": dict(new.options),
         "total": new.total,
         "counts": None,
         "closed": False,

@@ -3,7 +3,7 @@
 import math
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,12 +35,12 @@ class AlreadyFinalError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it stands; `counts` is None until it is closed."""
+    """A request as it stands; `counts` is None until it is closed, `options` are those of `NewRequest`."""
 
     id: str
     status: str
     webhook_url: str | None
-    quality: int
+    options: Mapping[str, Any]
     total: int
     counts: Counts | None
     loaded: bool
@@ -112,8 +112,10 @@ class Requests:
         transaction would be write skew.
         """
         counts = await self._progress.total(request_id)
-        if counts.finished < total:
-            return None
+        return await self.close(request_id, counts) if counts.finished >= total else None
+
+    async def close(self, request_id: str, counts: Counts) -> str | None:
+        """Writes `counts`, the sum over all its images, and the final status; None: it is loading yet, or final."""
         status = _final_status(counts)
         result = await self._collection.update_one(
             {"_id": request_id, "closed": False, "loaded": True, "status": {"$in": _RUNNING}},
@@ -248,7 +250,7 @@ def _request(document: Document) -> Request:
         id=document["_id"],
         status=document["status"],
         webhook_url=document["webhook_url"],
-        quality=document["options"]["quality"],
+        options=document["options"],
         total=document["total"],
         counts=Counts.of(counts) if counts else None,
         loaded=document["loaded"],

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from libs.imaging.cost import cost_bytes, cost_seconds
-from libs.imaging.options import OptionError, Options
+from libs.imaging.options import Options, RequestOptions
 from libs.imaging.reasons import ImageError
 from libs.imaging.result import Compressed
 
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from libs.imaging.compression import compress
     from libs.imaging.pool import CodecPool
 
-__all__ = ["CodecPool", "Compressed", "ImageError", "OptionError", "Options", "compress", "cost_bytes", "cost_seconds"]
+__all__ = [
+    "CodecPool",
+    "Compressed",
+    "ImageError",
+    "Options",
+    "RequestOptions",
+    "compress",
+    "cost_bytes",
+    "cost_seconds",
+]
 
 _LATER = {"CodecPool": "libs.imaging.pool", "compress": "libs.imaging.compression"}
 

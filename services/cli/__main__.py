@@ -3,14 +3,16 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
+from typing import Literal, TypeVar, get_args, get_origin
 
 import click
 
+from libs.imaging.options import RequestOptions
 from libs.runtime.settings import CommonSettings, InvalidSettingsError, known_names, load, unknown_names
 from services.cli.extras import SERVICES, require
 from services.cli.fleet import search_path, service_argv
@@ -104,16 +106,38 @@ _base_url = click.option(
 _rows = click.option("--rows", type=click.IntRange(0), default=20, show_default=True, help="Rows to show.")
 
 
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+
+def _compression(command: _Command) -> _Command:
+    """An option for each of `RequestOptions`; those given reach the command as keywords."""
+    for name, field in reversed(RequestOptions.model_fields.items()):
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        default = f"  [default: {field.default}]" if field.default is not None else ""
+        command = click.option(
+            f"--{name.replace('_', '-')}",
+            type=click.Choice(choices) if choices else str,
+            metavar=None if choices else "X",
+            help=f"{(field.description or '').replace('`', '')}{default}",
+        )(command)
+    return command
+
+
 @main.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.csv")
 @click.option("--webhook-url", metavar="U", help="Is called when the request is done.")
 @_base_url
 @click.option("--wait", is_flag=True, help="Show the progress, then the results; exit 1 if an image failed.")
 @_rows
-def submit(file: Path, webhook_url: str | None, url: str | None, *, wait: bool, rows: int) -> None:
-    """Upload a CSV of products and image URLs."""
-    with _client() as requests:
-        sys.exit(asyncio.run(requests.submit(_address(url), file, webhook_url, wait=wait, rows=rows)))
+@_compression
+def submit(
+    file: Path, webhook_url: str | None, url: str | None, *, wait: bool, rows: int, **compression: str | None
+) -> None:
+    """Upload a CSV of products and image URLs, and say how the images are to be compressed."""
+    asked = {name: value for name, value in compression.items() if value is not None}
+    with _client() as requests, _one_sentence(requests.OptionsError):
+        address = _address(url)
+        sys.exit(asyncio.run(requests.submit(address, file, webhook_url, asked, wait=wait, rows=rows)))
 
 
 @main.command()

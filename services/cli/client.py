@@ -1,8 +1,9 @@
 """A client of Darkroom's HTTP interface."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
 _ANSWER_SECONDS = 3600.0  # an upload is answered after the last of its images is stored
 _SHOWN_PROBLEMS = 10
+_DEFAULTS: Mapping[str, str] = MappingProxyType({})
 
 
 class ClientError(Exception):
@@ -81,12 +83,19 @@ class Client:
         self._session = session
         self._base_url = base_url
 
-    async def upload(self, csv: Path, webhook_url: str | None = None) -> str:
-        """Uploads a CSV, which is streamed from disk, and gives the request's id."""
+    async def upload(
+        self, csv: Path, webhook_url: str | None = None, compression: Mapping[str, str] = _DEFAULTS
+    ) -> str:
+        """Uploads a CSV, which is streamed from disk, and gives the request's id.
+
+        `compression` has the form's fields that say how the images are to be compressed.
+        """
         with csv.open("rb") as file:
             form = aiohttp.FormData()
             if webhook_url:
                 form.add_field("webhook_url", webhook_url)
+            for name, value in compression.items():
+                form.add_field(name, value)
             form.add_field("file", file, filename=csv.name, content_type="text/csv")
             timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=_ANSWER_SECONDS)
             async with self._call("POST", self._base_url / "api/upload", data=form, timeout=timeout) as response:

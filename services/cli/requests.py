@@ -1,20 +1,34 @@
 """`darkroom submit`, `status` and `cancel`: one request of a Darkroom that runs somewhere."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
+from pydantic import ValidationError
 from rich.console import Console
 
+from libs.imaging.options import RequestOptions
 from services.cli.client import Status, connect
 from services.cli.results import print_results, results
 from services.cli.watching import watch
 
 
-async def submit(base_url: str, csv: Path, webhook_url: str | None, *, wait: bool, rows: int) -> int:
-    """Uploads `csv`; with `wait`, shows its progress and results. Gives the exit code."""
+class OptionsError(Exception):
+    """What was asked of the compression is not accepted; the message names the option and says what is."""
+
+
+async def submit(
+    base_url: str, csv: Path, webhook_url: str | None, compression: Mapping[str, str], *, wait: bool, rows: int
+) -> int:
+    """Uploads `csv`; with `wait`, shows its progress and results. Gives the exit code.
+
+    Raises:
+        OptionsError: `compression`, options by name, is not accepted; nothing was sent.
+    """
+    _check(compression)
     async with connect(base_url) as client:
-        request_id = await client.upload(csv, webhook_url)
+        request_id = await client.upload(csv, webhook_url, compression)
         click.echo(f"Request {request_id} is accepted.")
         if not wait:
             click.echo(f"See how it gets on: darkroom status {request_id}")
@@ -47,6 +61,15 @@ async def cancel(base_url: str, request_id: str) -> None:
     """Cancels what has not finished."""
     async with connect(base_url) as client:
         click.echo(f"Request {request_id} is {await client.cancel(request_id)}.")
+
+
+def _check(compression: Mapping[str, str]) -> None:
+    try:
+        RequestOptions.model_validate(compression)
+    except ValidationError as error:
+        [problem, *_] = error.errors(include_url=False)
+        said = problem["msg"].removeprefix("Value error, ")
+        raise OptionsError(": ".join([*(str(name) for name in problem["loc"][:1]), said])) from error
 
 
 def _summary(status: Status) -> str:

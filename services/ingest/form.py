@@ -7,7 +7,9 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
+from pydantic import ValidationError
 
+from services.ingest.models import UploadFields, UploadForm
 from services.ingest.problems import ProblemError
 from services.ingest.reading import ReadCatalogue, Reading
 from services.ingest.settings import IngestSettings
@@ -31,7 +33,7 @@ class ReceivedForm:
 
     catalogue: ReadCatalogue
     filename: str
-    webhook_url: str | None
+    fields: UploadFields
 
 
 class FormReader:
@@ -41,10 +43,9 @@ class FormReader:
         self._request = request
         self._settings = settings
         self._reading = reading
-        self._fields: set[str] = set()
+        self._texts: dict[str, str] = {}
         self._catalogue: ReadCatalogue | None = None
         self._filename = ""
-        self._webhook_url: str | None = None
 
     async def read(self) -> ReceivedForm:
         """The form, complete and with its file checked.
@@ -70,23 +71,31 @@ class FormReader:
         await self._drain()
         if self._catalogue is None:
             raise ProblemError(422, "missing_field", "the form has no field “file” with the CSV")
-        return ReceivedForm(self._catalogue, self._filename, self._webhook_url)
+        return ReceivedForm(self._catalogue, self._filename, self._checked_fields())
 
     async def _read_part(self, part: BodyPartReader | MultipartReader) -> None:
         name = part.name if isinstance(part, BodyPartReader) else None
-        if not isinstance(part, BodyPartReader) or name not in {"file", "webhook_url"}:
-            shown = (name or "")[:100]
-            _refuse("unknown_field", f"the form may have the fields “file” and “webhook_url”, not “{shown}”")
-        if name in self._fields:
+        if not isinstance(part, BodyPartReader) or name not in UploadForm.model_fields:
+            shown, known = (name or "")[:100], ", ".join(UploadForm.model_fields)
+            _refuse("unknown_field", f"the form may have the fields {known}, not “{shown}”")
+        if name in self._texts or (name == "file" and self._catalogue is not None):
             _refuse("duplicate_field", f"the field “{name}” stands twice in the form")
         encodings = (part.headers.get("Content-Transfer-Encoding", ""), part.headers.get("Content-Encoding", ""))
         if not _PLAIN.issuperset(encoding.strip().lower() for encoding in encodings):
             _refuse("encoded_field", f"the field “{name}” must be sent without a content encoding")
-        self._fields.add(name)
         if name == "file":
+            self._checked_fields()  # what is wrong before the file is told before it is sent
             await self._read_file(part)
         else:
-            self._webhook_url = await self._read_text(part)
+            self._texts[name] = await self._read_text(name, part)
+
+    def _checked_fields(self) -> UploadFields:
+        # A form in a browser sends an empty field for none.
+        given = {name: text for name, text in self._texts.items() if text}
+        try:
+            return UploadFields.model_validate(given)
+        except ValidationError as error:
+            raise ProblemError.of_validation(error, closes=True) from error
 
     async def _read_file(self, part: BodyPartReader) -> None:
         size = 0
@@ -100,16 +109,16 @@ class FormReader:
         # Bytes of a name that are not UTF-8 arrive as lone surrogates, which cannot be stored.
         self._filename = (part.filename or "").encode(errors="replace").decode()[:_LONGEST_FILENAME]
 
-    async def _read_text(self, part: BodyPartReader) -> str:
+    async def _read_text(self, name: str, part: BodyPartReader) -> str:
         text = bytearray()
         while not part.at_eof():
             text += await self._patiently(part.read_chunk)
             if len(text) > 4 * LONGEST_URL:  # the most bytes that so many characters take
-                _refuse("invalid_parameters", f"webhook_url: longer than {LONGEST_URL:,} characters")
+                _refuse("invalid_parameters", f"{name}: longer than {LONGEST_URL:,} characters")
         try:
             return text.decode()
         except UnicodeDecodeError:
-            _refuse("invalid_parameters", "webhook_url: not valid UTF-8")
+            _refuse("invalid_parameters", f"{name}: not valid UTF-8")
 
     async def _drain(self) -> None:
         """Reads the epilogue, so that the connection can be used again."""

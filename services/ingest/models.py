@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from libs.imaging.options import RequestOptions
 from services.ingest.catalogue import MOST_PROBLEMS
 from services.ingest.urls import LONGEST_URL
 
@@ -79,9 +80,7 @@ class _Strict(BaseModel):
 
 
 # --- what comes in ---------------------------------------------------------------------------------------------------
-class UploadForm(_Strict):
-    """A catalogue of products and their images."""
-
+class _File(_Strict):
     file: bytes = Field(
         description=(
             "The CSV with the header `S. No.,Product Name,Input Image Urls`, in UTF-8 or UTF-16, delimited by comma, "
@@ -90,7 +89,18 @@ class UploadForm(_Strict):
         ),
         json_schema_extra={"format": "binary", "contentMediaType": "text/csv"},
     )
+
+
+class _Webhook(_Strict):
     webhook_url: WebhookUrl | SkipJsonSchema[None] = Field(default=None, json_schema_extra=_without_default)
+
+
+class UploadFields(RequestOptions, _Webhook):
+    """What an upload's form has beside the file; an empty field counts as none."""
+
+
+class UploadForm(UploadFields, _File):
+    """A catalogue of products and their images, and how these are to be compressed."""
 
 
 class StatusQuery(_Strict):

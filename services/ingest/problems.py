@@ -51,13 +51,15 @@ class ProblemError(Exception):
         return cls(422, error.code, f"line {first.line}: {first.detail}{more}", problems=error.problems, closes=True)
 
     @classmethod
-    def of_validation(cls, error: ValidationError, parameter: str = "") -> "ProblemError":
-        """The refusal of parameters, with a sentence for each that is wrong; `parameter` if there is but one."""
+    def of_validation(cls, error: ValidationError, *, closes: bool = False) -> "ProblemError":
+        """The refusal of parameters, with a sentence for each that is wrong."""
         details = []
         for problem in error.errors(include_url=False, include_input=False, include_context=False):
-            name = ".".join(str(part) for part in problem["loc"]) or parameter
-            details.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
-        return cls(422, "invalid_parameters", "; ".join(details))
+            if problem["type"] == "none_required":  # that a field may be left out is no news of the value it has
+                continue
+            said = problem["msg"].removeprefix("Value error, ")
+            details.append(": ".join([*(str(part) for part in problem["loc"][:1]), said]))
+        return cls(422, "invalid_parameters", "; ".join(details), closes=closes)
 
     def response(self) -> web.Response:
         """The problem as an answer."""

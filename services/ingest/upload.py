@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 import structlog
 from aiohttp import web
-from pydantic import TypeAdapter, ValidationError
 
 from libs.documents import Documents, NewRequest, UploadInterruptedError
 from libs.egress import EgressError
@@ -16,12 +15,11 @@ from libs.runtime import metrics, trace
 from services.ingest.catalogue import InvalidCatalogueError, TooManyImagesError
 from services.ingest.context import Context
 from services.ingest.form import FormReader, ReceivedForm, check_length
-from services.ingest.models import Accepted, WebhookUrl
+from services.ingest.models import Accepted
 from services.ingest.problems import ProblemError
 from services.ingest.reading import Reading
 
 _log = structlog.get_logger()
-_WEBHOOK_URL: TypeAdapter[str] = TypeAdapter(WebhookUrl)
 
 
 class Upload:
@@ -91,6 +89,7 @@ class Upload:
             sha256=catalogue.sha256,
             total=spool.images,
             trace=traceparent,
+            options=form.fields.to_document(),
         )
         try:
             await documents.requests.accept(new, spool.batches(), request_id)
@@ -116,13 +115,10 @@ class Upload:
             raise ProblemError(503, "too_many_uploads", detail, headers={"Retry-After": "5"}, closes=True)
 
     def _webhook_url(self, form: ReceivedForm) -> str | None:
-        if not form.webhook_url:  # a form in a browser sends an empty field for none
-            return None
-        try:
-            _WEBHOOK_URL.validate_python(form.webhook_url)
-            self._context.policy.check_url(form.webhook_url)
-        except ValidationError as error:
-            raise ProblemError.of_validation(error, "webhook_url") from error
-        except EgressError as error:
-            raise ProblemError(422, "invalid_webhook_url", f"webhook_url: {error.detail}") from error
-        return form.webhook_url
+        url = form.fields.webhook_url
+        if url is not None:
+            try:
+                self._context.policy.check_url(url)
+            except EgressError as error:
+                raise ProblemError(422, "invalid_webhook_url", f"webhook_url: {error.detail}") from error
+        return url

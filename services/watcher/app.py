@@ -59,7 +59,6 @@ async def serve(
             store if store is not None else await _store(settings),
             max_download_bytes=settings.max_download_bytes,
             download_seconds=settings.download_seconds,
-            max_pixels=settings.max_pixels,
         )
         completion = Completion(documents)
         await stack.enter_async_context(completion.running())

@@ -2,13 +2,15 @@
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from libs.documents import Documents, Failed, HeldImage, ImageFailure, Outcome
 from libs.egress import EgressError
-from libs.imaging import ImageError
+from libs.imaging import ImageError, Options
 from libs.leases import Settle
 from libs.mongo import patiently
 from libs.runtime import metrics
@@ -59,7 +61,7 @@ class Attempts:
                 await self._discard(image)
                 return
             structlog.contextvars.bind_contextvars(trace_id=trace_id(brief.trace))
-            outcome = await self._outcome(image, brief.quality)
+            outcome = await self._outcome(image, brief.options)
             settle()
             if isinstance(outcome, _Retry):
                 await self._put_off(image, outcome)
@@ -79,12 +81,13 @@ class Attempts:
                 if not await self._documents.images.retry(image, retry.error, retry.seconds):
                     metrics.IMAGES_FENCED.inc()
 
-    async def _outcome(self, image: HeldImage, quality: int) -> Outcome | _Retry:
+    async def _outcome(self, image: HeldImage, asked: Mapping[str, Any]) -> Outcome | _Retry:
         if image.attempts >= self._settings.max_attempts:
             return Failed(ImageFailure("worker_crashed", "every watcher that worked on it alone was lost"))
         started = time.monotonic()
         try:
-            output = await self._pipeline.process(image.url, quality)
+            options = Options.from_document(asked, max_pixels=self._settings.max_pixels)
+            output = await self._pipeline.process(image.url, options)
         except (EgressError, ImageError, StorageError) as problem:
             return self._failure(image, problem)
         except Exception as error:  # noqa: BLE001 (one image must not stop the service; it is logged and recorded)

@@ -1,7 +1,9 @@
 """What the images of one request have in common: read once per request, since it never changes."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from libs.documents import Requests
 from libs.mongo import patiently
@@ -13,7 +15,7 @@ _KEPT = 1024
 class Brief:
     """Options and trace of a request, and how many images it has."""
 
-    quality: int
+    options: Mapping[str, Any]
     total: int
     trace: str
 
@@ -38,5 +40,5 @@ class Briefs:
             return None
         if len(self._known) >= _KEPT:
             del self._known[next(iter(self._known))]
-        self._known[request_id] = Brief(request.quality, request.total, request.trace)
+        self._known[request_id] = Brief(request.options, request.total, request.trace)
         return self._known[request_id]

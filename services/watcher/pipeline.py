@@ -43,16 +43,14 @@ class Pipeline:
         *,
         max_download_bytes: int,
         download_seconds: float,
-        max_pixels: int,
     ) -> None:
         self._downloader = downloader
         self._codec = codec
         self._store = store
         self._max_download_bytes = max_download_bytes
         self._download_seconds = download_seconds
-        self._max_pixels = max_pixels
 
-    async def process(self, url: str, quality: int) -> Output:
+    async def process(self, url: str, options: Options) -> Output:
         """The stored output.
 
         Raises:
@@ -66,7 +64,7 @@ class Pipeline:
             )
         metrics.BYTES_IN.inc(len(source.body))
         with _timed("compress"):
-            compressed = await self._codec.compress(source.body, Options(quality=quality, max_pixels=self._max_pixels))
+            compressed = await self._codec.compress(source.body, options)
         with _timed("store"):
             await self._store.put(compressed.name, compressed.data)
         metrics.BYTES_OUT.inc(len(compressed.data))

@@ -1,13 +1,16 @@
 """`darkroom submit`, `status` and `cancel` against a running Darkroom."""
 
 import asyncio
+import io
 import json
 import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
+from PIL import Image
 
 from tests.e2e.commands import DARKROOM, darkroom, environment, up
 from tests.sources import photograph, served
@@ -46,6 +49,32 @@ async def test_it_exits_with_1_when_an_image_failed(base: str, tmp_path: Path) -
         assert done.code == 1, done.err
         assert f"2\tB\t{sources.link('none.jpg')}\thttp_404" in done.out
         assert "completed_with_errors" in done.out
+
+
+async def test_what_is_asked_of_the_compression_is_what_comes_out(base: str, tmp_path: Path) -> None:
+    """Format and size by the command line, through upload, watcher and codec, to the file that is served."""
+    async with served({"a.jpg": photograph(320, 240)}) as sources:
+        (tmp_path / "p.csv").write_text(HEADER + f"1,A,{sources.link('a.jpg')}\n")
+        asked = ("--format", "webp", "--max-width", "80", "--quality", "70")
+        done = await darkroom("submit", "p.csv", "--url", base, "--wait", *asked, folder=tmp_path)
+    assert done.code == 0, done.err
+    [url] = re.findall(rf"{base}/compressed_images/[0-9a-f]{{64}}\.webp", done.out)
+    async with aiohttp.ClientSession() as client, client.get(url) as answer:
+        assert answer.content_type == "image/webp"
+        image = Image.open(io.BytesIO(await answer.read()))
+    assert (image.format, image.size) == ("WEBP", (80, 60))
+
+
+async def test_a_wrong_option_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    """One sentence that names it, though nothing answers at the address."""
+    (tmp_path / "p.csv").write_text(HEADER)
+    for asked, said in (
+        (("--quality", "96"), "quality: must be a whole number from 1 to 95, or auto"),
+        (("--quality", "9", "--max-bytes", "9"), "max_bytes: give only one of quality, target_ratio and max_bytes"),
+    ):
+        done = await darkroom("submit", "p.csv", "--url", "http://127.0.0.1:9", *asked, folder=tmp_path)
+        assert done.code == 2
+        assert said in done.err
 
 
 async def test_a_refused_csv_shows_its_places(base: str, tmp_path: Path) -> None:
