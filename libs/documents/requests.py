@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import pymongo
 import structlog
 from pymongo import IndexModel, ReturnDocument
 from pymongo.errors import PyMongoError
@@ -16,9 +17,10 @@ from pymongo.errors import PyMongoError
 from libs.documents.images import Images, NewImage
 from libs.documents.loading import Loader, NewRequest
 from libs.documents.progress import Counts, Progress
-from libs.mongo import Collection, Document, Mongo, Session
+from libs.mongo import Collection, Document, Mongo, Session, WriteConflictError
 
 _log = structlog.get_logger()
+_START_SECONDS = 0.5
 _SWEEP_PAGE = 100
 _SWEEP_SECONDS = 0.5
 _RUNNING = ["pending", "processing"]
@@ -60,6 +62,7 @@ class Requests:
     """
 
     def __init__(self, mongo: Mongo, name: str, images: Images, progress: Progress, *, loader_seconds: float) -> None:
+        self._mongo = mongo
         self._collection: Collection = mongo.collection(name)
         self._images = images
         self._progress = progress
@@ -99,11 +102,22 @@ class Requests:
         document = await self._collection.find_one({"_id": request_id})
         return _request(document) if document else None
 
-    async def start(self, request_ids: Iterable[str]) -> None:
-        """Marks requests as processing whose first images were claimed."""
-        await self._collection.update_many(
-            {"_id": {"$in": list(request_ids)}, "status": "pending"}, {"$set": {"status": "processing"}}
-        )
+    async def start(self, request_id: str) -> bool:
+        """Marks a request as processing whose first image was claimed.
+
+        False: it did not work within half a second, as where its loader was killed and MongoDB still keeps that one's
+        transaction open; the work need not wait for it.
+        """
+        try:
+            with pymongo.timeout(_START_SECONDS):
+                await self._collection.update_one(
+                    {"_id": request_id, "status": "pending"}, {"$set": {"status": "processing"}}
+                )
+        except PyMongoError as error:
+            if error.timeout:
+                return False
+            raise
+        return True
 
     async def close_if_done(self, request_id: str, total: int) -> str | None:
         """Writes counts and final status when every image is final and all are loaded; gives the status it wrote.
@@ -188,11 +202,9 @@ class Requests:
 
     async def _interrupt(self, request_id: str, total: int, deadline: float) -> bool:
         """Removes images until `deadline` and closes the request behind the last; true when that closed it here."""
-        failed = await self._collection.update_one(
-            {"_id": request_id, "loaded": False, "$expr": {"$lt": ["$loader.until", "$$NOW"]}},
-            {"$set": {"status": "failed", "error": INTERRUPTED, "loader.token": secrets.token_hex(16)}},
-        )
-        if not failed.matched_count or not await self._clear(request_id, total, deadline, self._images.remove):
+        if not await self._fail_interrupted(request_id) or not await self._clear(
+            request_id, total, deadline, self._images.remove
+        ):
             return False
         await self._progress.remove(request_id)
         result = await self._collection.update_one(
@@ -203,6 +215,22 @@ class Requests:
             ],
         )
         return result.modified_count == 1
+
+    async def _fail_interrupted(self, request_id: str) -> bool:
+        """Fences its loader off; false when that has come back, or while MongoDB keeps its last transaction open."""
+
+        async def work(session: Session) -> bool:
+            result = await self._collection.update_one(
+                {"_id": request_id, "loaded": False, "$expr": {"$lt": ["$loader.until", "$$NOW"]}},
+                {"$set": {"status": "failed", "error": INTERRUPTED, "loader.token": secrets.token_hex(16)}},
+                session=session,
+            )
+            return result.matched_count == 1
+
+        try:
+            return await self._mongo.transact_or_conflict(work)
+        except WriteConflictError:
+            return False
 
     async def _clear(
         self, request_id: str, total: int, deadline: float, step: Callable[[str, int], Coroutine[Any, Any, int]]

@@ -31,14 +31,18 @@ class Briefs:
         """The request's brief, marking the request as processing when this watcher meets it; None: it is gone."""
         if brief := self._known.get(request_id):
             return brief
-        request = None
+        request, started = None, False
         async for attempt in patiently():
             with attempt:
                 # Side by side, since the first image waits for it.
-                request, _ = await asyncio.gather(self._requests.get(request_id), self._requests.start([request_id]))
+                request, started = await asyncio.gather(
+                    self._requests.get(request_id), self._requests.start(request_id)
+                )
         if request is None:
             return None
-        if len(self._known) >= _KEPT:
-            del self._known[next(iter(self._known))]
-        self._known[request_id] = Brief(request.options, request.total, request.trace)
-        return self._known[request_id]
+        brief = Brief(request.options, request.total, request.trace)
+        if started:
+            if len(self._known) >= _KEPT:
+                del self._known[next(iter(self._known))]
+            self._known[request_id] = brief
+        return brief

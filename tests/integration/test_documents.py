@@ -18,6 +18,7 @@ from libs.documents import (
     Row,
     UploadInterruptedError,
 )
+from libs.mongo import Mongo
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 OUTPUT = Output(name="a" * 64 + ".jpg", bytes=40, source_bytes=100, width=4, height=3, format="jpeg")
@@ -101,8 +102,8 @@ async def test_a_loader_that_lost_its_token_stores_nothing_more(documents: Docum
     assert len(await claim_all(documents)) == 4
 
 
-async def test_an_interrupted_upload_fails_and_leaves_no_image(documents: Documents) -> None:
-    """The sweep fails an upload whose loader is gone, removes its images and leaves nothing to announce."""
+async def interrupted(documents: Documents) -> UUID:
+    """An upload that broke off behind its second batch."""
     request_id = uuid4()
 
     def batches() -> Iterator[list[NewImage]]:
@@ -112,10 +113,20 @@ async def test_an_interrupted_upload_fails_and_leaves_no_image(documents: Docume
 
     with pytest.raises(KeyboardInterrupt):
         await documents.requests.accept(new_request(6), batches(), request_id)
+    return request_id
+
+
+async def lapse(documents: Documents, request_id: UUID) -> None:
+    """Lets the loader's time have ended by the server's clock."""
+    past = [{"$set": {"loader.until": {"$subtract": ["$$NOW", 1]}}}]
+    await documents.requests.collection.update_one({"_id": str(request_id)}, past)
+
+
+async def test_an_interrupted_upload_fails_and_leaves_no_image(documents: Documents) -> None:
+    """The sweep fails an upload whose loader is gone, removes its images and leaves nothing to announce."""
+    request_id = await interrupted(documents)
     assert await documents.requests.sweep() == []
-    await documents.requests.collection.update_one(
-        {"_id": str(request_id)}, [{"$set": {"loader.until": {"$subtract": ["$$NOW", 1]}}}]
-    )
+    await lapse(documents, request_id)
     assert await documents.requests.sweep() == [(str(request_id), "failed")]
     request = await documents.requests.get(str(request_id))
     assert request is not None
@@ -288,6 +299,21 @@ async def test_a_sweep_leaves_out_no_request_made_in_the_same_millisecond(docume
     await documents.requests.collection.update_one({"_id": "100"}, {"$set": {"status": "cancelled"}})
     closed = [*await documents.requests.sweep(), *await documents.requests.sweep()]
     assert closed == [("100", "cancelled")]
+
+
+async def test_a_dead_loader_s_open_transaction_keeps_nobody_waiting(mongo: Mongo, documents: Documents) -> None:
+    """Neither the sweep nor the work on the images that were loaded; the request is failed when it has ended."""
+    upload = await interrupted(documents)
+    await lapse(documents, upload)
+    request_id = str(upload)
+    async with await mongo.client.start_session() as session:
+        session.start_transaction()
+        await mongo.collection("requests").update_one({"_id": request_id}, {"$set": {"inserted": 8}}, session=session)
+        assert await documents.requests.sweep() == []
+        assert not await documents.requests.start(request_id)
+        await session.abort_transaction()
+    assert await documents.requests.start(request_id)
+    assert await documents.requests.sweep() == [(request_id, "failed")]
 
 
 async def test_an_interrupted_upload_cannot_be_cancelled_and_says_that_it_failed(documents: Documents) -> None:

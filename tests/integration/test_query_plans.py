@@ -98,7 +98,8 @@ async def finish_a_request(documents: Documents) -> None:
     await documents.requests.accept(new_request(5), [new_images(0, 5)], small)
     await documents.requests.accept(new_request(9), [new_images(0, 4), new_images(4, 8), new_images(8, 9)], large)
     _, held = await documents.images.claim(12, start=WAITING_RANK + 1)
-    await documents.requests.start({image.request_id for image in held})
+    for request_id in {image.request_id for image in held}:
+        assert await documents.requests.start(request_id)
     done = [(image, OUTPUT) for image in held if image.request_id == str(small)]
     assert len(await documents.images.finish(done)) == len(done)
     assert await documents.images.finish(done) == []

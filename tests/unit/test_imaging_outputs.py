@@ -120,7 +120,7 @@ def test_a_picture_is_made_to_fit_and_never_enlarged(
 ) -> None:
     """In proportion, and with the colours where they were; not kept where it was made smaller."""
     data = encoded(quarters(240, 160), source)
-    result = compress(data, Options(quality=95, **limits))  # type: ignore[arg-type]
+    result = compress(data, Options(quality=95, **limits))
     image = opened(result.data)
     assert image.size == size == (result.width, result.height)
     assert (result.source_width, result.source_height) == (240, 160)
@@ -128,7 +128,7 @@ def test_a_picture_is_made_to_fit_and_never_enlarged(
         assert not result.kept
     if min(size) >= 20:
         assert all(is_close(found, wanted, 24) for found, wanted in zip(corners(image), COLOURS, strict=True))
-    assert compress(result.data, Options(quality=95, **limits)).data == result.data  # type: ignore[arg-type]
+    assert compress(result.data, Options(quality=95, **limits)).data == result.data
 
 
 def test_limits_are_those_of_the_upright_picture() -> None:
@@ -298,9 +298,9 @@ def test_wide_gamuts_show_the_same_colours(source: str, gamut: str, form: Any) -
     vivid = quarters(colours=((250, 20, 30), (20, 240, 40), (30, 40, 250), (240, 200, 20)))
     data = encoded(vivid, source, icc_profile=WIDE[gamut], **options)
     after = compress(data, Options(format=form, quality=90)).data
-    assert all(is_close(a, b, 10) for a, b in zip(corners(seen(after)), corners(seen(data)), strict=True))  # type: ignore[arg-type]
+    assert all(is_close(a, b, 10) for a, b in zip(corners(seen(after)), corners(seen(data)), strict=True))
     as_srgb = seen(encoded(vivid, "PNG"))
-    assert not all(is_close(a, b, 10) for a, b in zip(corners(as_srgb), corners(seen(data)), strict=True))  # type: ignore[arg-type]
+    assert not all(is_close(a, b, 10) for a, b in zip(corners(as_srgb), corners(seen(data)), strict=True))
 
 
 @pytest.mark.parametrize("form", ["webp", "avif"])
