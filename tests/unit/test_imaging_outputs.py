@@ -298,9 +298,9 @@ def test_wide_gamuts_show_the_same_colours(source: str, gamut: str, form: Any) -
     vivid = quarters(colours=((250, 20, 30), (20, 240, 40), (30, 40, 250), (240, 200, 20)))
     data = encoded(vivid, source, icc_profile=WIDE[gamut], **options)
     after = compress(data, Options(format=form, quality=90)).data
-    assert all(is_close(a, b, 10) for a, b in zip(corners(seen(after)), corners(seen(data)), strict=True))
+    assert all(is_close(a, b, 10) for a, b in zip(corners(seen(after)), corners(seen(data)), strict=True))  # type: ignore[arg-type]
     as_srgb = seen(encoded(vivid, "PNG"))
-    assert not all(is_close(a, b, 10) for a, b in zip(corners(as_srgb), corners(seen(data)), strict=True))
+    assert not all(is_close(a, b, 10) for a, b in zip(corners(as_srgb), corners(seen(data)), strict=True))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("form", ["webp", "avif"])
