@@ -28,7 +28,7 @@ from tests.processes import Service, environment, started
 from tests.sources import Sources, photograph, served
 from tests.waiting import until
 
-PHOTOS = 1000
+PHOTOS = 64
 POLL_SECONDS = 0.005
 RUNNING_IMAGES = 500
 MOST_TIMES_IDLE = 2.0
@@ -106,7 +106,7 @@ class Bench:
 @asynccontextmanager
 async def running(folder: Path, images: int) -> AsyncIterator[Bench]:
     """Starts everything."""
-    photos = [photograph(96, 72, shade=shade) for shade in range(PHOTOS)]
+    photos = [photograph(1000, 750, shade=shade) for shade in range(PHOTOS)]
     async with (
         served({**{f"{number}": photos[number % PHOTOS] for number in range(images)}, "small": photos[0]}) as sources,
         EmbeddedMongo(folder / "mongo") as mongod,
