@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 import structlog
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 from libs.changestream.permits import Permit, Permits
 from libs.changestream.stream import Batch, ChangeStream, Event, HistoryLostError
@@ -30,6 +30,7 @@ _LONGEST_PAUSE_SECONDS = 5.0
 _POLL_SECONDS = 1.0
 _ASK_SECONDS = 3.0  # for a permit, after a refusal
 _RARER = 4
+_DUE_SECONDS = 0.2
 _AWAY_SECONDS = 0.5  # short, since a MongoDB that is away makes every try wait as well, and work should soon go on
 
 
@@ -80,6 +81,7 @@ class Consumer:
         self._on_ready = on_ready
         self._pause_seconds = 0.0
         self._ask_at = 0.0
+        self._due_from = 0.0
         self._sweep_at = 0.0
 
     async def run(self, drain: Drain) -> None:
@@ -99,7 +101,10 @@ class Consumer:
                 _log.warning("changestream.database_away", consumer=self._name, error=repr(error)[:500])
                 wake = Wake("start")
                 self._health.beat()
-                await self._sleep(_AWAY_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+                if isinstance(error, ConnectionFailure) or error.timeout:
+                    await self._sleep(_AWAY_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+                else:
+                    await self._pause()
 
     def progressed(self) -> None:
         """A drain calls this after each step that the database took: the replica is alive, and ready unless stopping.
@@ -157,8 +162,12 @@ class Consumer:
         while not self._stop.is_set and (left := until - time.monotonic()) > 0:
             # Asked anew behind each read, since work is put off while the consumer waits, here and elsewhere.
             due = await self._next_due_seconds()
-            if due == 0:
-                return Wake("due")
+            if due is not None:
+                due = max(due, self._due_from - time.monotonic())
+                if due <= 0:
+                    # Soon it is asked again; but what is locked stays due, and must not keep the loop busy.
+                    self._due_from = time.monotonic() + _DUE_SECONDS
+                    return Wake("due")
             resumes = stream.resumes
             batch = await stream.read(left if due is None else min(due, left))
             self._health.beat()

@@ -17,6 +17,7 @@ from pymongo.errors import ConnectionFailure, CursorNotFound, OperationFailure, 
 from libs.mongo import AWAIT_SECONDS, Collection, Document, Mongo, Session
 
 Event = Mapping[str, Any]
+_CLOSE_SECONDS = 0.5
 
 # ChangeStreamHistoryLost, ChangeStreamFatalError, InvalidResumeToken, CappedPositionLost
 _HISTORY_LOST = {286, 280, 260, 136}
@@ -67,7 +68,8 @@ class ChangeStream:
             return
         try:
             if self._cursor:
-                await self._command({"killCursors": self._name, "cursors": [self._cursor]})
+                with pymongo.timeout(_CLOSE_SECONDS):
+                    await self._command({"killCursors": self._name, "cursors": [self._cursor]})
         except PyMongoError:
             self._cursor = 0  # the server drops an idle cursor by itself
         finally:

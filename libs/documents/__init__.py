@@ -3,8 +3,9 @@
 from libs.documents.connection import connected
 from libs.documents.deliveries import Attempt, Deliveries, Delivery, NewDelivery
 from libs.documents.documents import Documents
-from libs.documents.images import Failed, HeldImage, Images, NewImage, Outcome, Output
+from libs.documents.images import Failed, HeldImage, Images, NewImage, Outcome
 from libs.documents.loading import NewRequest, UploadInterruptedError
+from libs.documents.outputs import Output
 from libs.documents.progress import Counts, Progress
 from libs.documents.requests import AlreadyFinalError, Request, Requests
 from libs.documents.rows import ImageFailure, Row, RowImage

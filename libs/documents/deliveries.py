@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -82,7 +82,6 @@ class Deliveries:
         self._mongo = mongo
         self._requests = requests
         self._collection: Collection = mongo.collection("deliveries")
-        self._lease = timedelta(seconds=lease_seconds)
         fields = Fields("rank", "next_attempt_at", "attempts_made")
         # Nothing of a delivery is decoded by its holder, so it is not what ended one that died.
         self.leases = Leases(mongo, "deliveries", fields, seconds=lease_seconds, holder=holder, suspect_after=None)
@@ -92,21 +91,23 @@ class Deliveries:
         await self._collection.create_indexes([*self.leases.indexes(), IndexModel([("request_id", 1)], name="request")])
 
     async def announce(self, deliveries: Mapping[str, Sequence[NewDelivery]]) -> set[str]:
-        """Makes the deliveries of closed requests, by request, each exactly once, in one transaction.
+        """Makes the deliveries of closed requests, by request, each exactly once, in one transaction if it can be.
 
-        Gives the requests that were announced here, and not by another before.
+        Gives the requests that were announced here, and not by another before. What another is announcing now, or was
+        when it was killed, is passed over.
         """
 
-        async def work(session: Session) -> set[str]:
-            announced = await self._requests.mark_announced(deliveries, session)
+        async def work(session: Session, request_ids: Sequence[str]) -> set[str]:
+            announced = await self._requests.mark_announced(request_ids, session)
             if new := [_document(delivery) for request_id in announced for delivery in deliveries[request_id]]:
                 await self._collection.insert_many(new, session=session)
             return announced
 
-        return await self._mongo.transaction(work)
+        pieces = await self._mongo.transact_in_pieces(list(deliveries), work)
+        return set().union(*pieces)
 
     async def claim(self, limit: int, *, each: int | None = None, held: Iterable[Delivery] = ()) -> list[Delivery]:
-        """Claims up to `limit` deliveries that may be attempted now, oldest request first.
+        """Claims up to `limit` deliveries that may be attempted now, about the oldest requests' first.
 
         No endpoint gets more than `each` at once (None: any number), those in `held` counted.
         """
@@ -115,7 +116,7 @@ class Deliveries:
         claim = await self.leases.claim(limit, shares=shares)
         while claim.outrun:  # others took them all, and there may be more
             claim = await self.leases.claim(limit, shares=shares)
-        return [_delivery(document, document["lease"]["until"] - self._lease) for document in claim.documents]
+        return [_delivery(document, self.leases.claimed_at(document)) for document in claim.documents]
 
     async def delivered(self, delivery: Delivery, attempt: Attempt) -> bool:
         """Records the attempt that succeeded. False: the delivery was no longer held."""

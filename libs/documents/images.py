@@ -6,10 +6,12 @@ A URL that stands again in its request is an alias: a document without a state t
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TypeAlias
 
 from pymongo import UpdateOne
 
+from libs.documents.outputs import Output
 from libs.documents.positions import between, image_id
 from libs.documents.progress import Counts, Progress
 from libs.documents.rows import ImageFailure, Row, Rows
@@ -40,7 +42,10 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class HeldImage:
-    """An image claimed under `token`. `attempts` counts the tries that failed before."""
+    """An image claimed under `token`, at `claimed_at` by the server's clock.
+
+    `attempts` counts the tries that failed before.
+    """
 
     request_id: str
     position: int
@@ -50,27 +55,13 @@ class HeldImage:
     attempts: int
     lost_leases: int
     copies: int
+    claimed_at: datetime
     token: str
 
     @property
     def document_id(self) -> Document:
         """The `_id` of its document."""
         return image_id(self.request_id, self.position)
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A compressed image in the store, by name, with its size in bytes and pixels and that of its source."""
-
-    name: str
-    bytes: int
-    source_bytes: int
-    width: int
-    height: int
-    format: str
-    kept: bool = False
-    animated: bool = False
-    larger_than_source: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +95,10 @@ class Images:
     async def first_rank(self) -> float:
         """The rank at which a new request's images begin; see `next_rank`."""
         running = await self._edge_rank("processing", -1)
-        return next_rank(running, await self._edge_rank("pending", 1, running))
+        waiting = await self._edge_rank("pending", 1, running)
+        if waiting is None and running is not None:
+            waiting = await self._edge_rank("pending", 1)
+        return next_rank(running, waiting)
 
     async def _edge_rank(self, state: str, direction: int, least: float | None = None) -> float | None:
         wanted: Document = {"state": state}
@@ -124,7 +118,7 @@ class Images:
     async def claim(self, limit: int, *, start: float | None = None, beside: int = 0) -> tuple[Claim, list[HeldImage]]:
         """Claims up to `limit` images in rank order, for a holder of `beside` images; see `Leases.claim`."""
         claim = await self.leases.claim(limit, start=start, beside=beside)
-        return claim, [_held(document, claim.token) for document in claim.documents]
+        return claim, [_held(document, self.leases.claimed_at(document), claim.token) for document in claim.documents]
 
     async def retry(self, image: HeldImage, error: ImageFailure, seconds: float) -> bool:
         """Puts a held image off after a failed try. False: it was no longer held."""
@@ -202,11 +196,11 @@ class Images:
 def next_rank(running: float | None, waiting: float | None) -> float:
     """Where a request begins that arrives now: behind the virtual time of start-time fair queueing.
 
-    `running` is the highest rank now processing, `waiting` the lowest pending one from there on; None where there is
-    none. Virtual time is the next rank to be claimed, else the last that was. Not `running` alone: where the others
-    have just ended, that may be a straggler's, and a large request would be put before all of an older one. And behind
-    it, not at it: else small requests that arrive faster than they are worked on keep it where it is, and an older one
-    starves.
+    `running` is the highest rank now processing, `waiting` the lowest pending one from there on, or where there is
+    none, the lowest of all; None where there is none at all. Virtual time is the next rank to be claimed, else the last
+    that was. Not `running` alone: where the others have just ended, that may be a straggler's, and a large request
+    would be put before all of an older one. And behind it, not at it: else small requests that arrive faster than they
+    are worked on keep it where it is, and an older one starves.
 
     So, with equal ranks claimed in the order of their arrival, a request of n images waits for what is running and for
     no more than n + 1 images of each other request; and between two images of an older request run no more than two
@@ -242,7 +236,7 @@ def _document(request_id: str, rank: float, image: NewImage) -> Document:
     }
 
 
-def _held(document: Document, token: str) -> HeldImage:
+def _held(document: Document, claimed_at: datetime, token: str) -> HeldImage:
     request_id, position = _key(document["_id"])
     return HeldImage(
         request_id=request_id,
@@ -253,13 +247,14 @@ def _held(document: Document, token: str) -> HeldImage:
         attempts=document["attempts"],
         lost_leases=document["lost_leases"],
         copies=document["copies"],
+        claimed_at=claimed_at,
         token=token,
     )
 
 
 def _final(outcome: Outcome) -> Document:
     if isinstance(outcome, Output):
-        return {"$set": {"state": "completed", "output": asdict(outcome)}, "$unset": {"lease": "", "error": ""}}
+        return {"$set": {"state": "completed", "output": outcome.document()}, "$unset": {"lease": "", "error": ""}}
     return {"$set": {"state": "failed", "error": asdict(outcome.error)}, "$unset": {"lease": ""}}
 
 

@@ -23,6 +23,7 @@ _log = structlog.get_logger()
 _START_SECONDS = 0.5
 _SWEEP_PAGE = 100
 _SWEEP_SECONDS = 0.5
+_STEP_SECONDS = 2.0
 _RUNNING = ["pending", "processing"]
 INTERRUPTED = "ingest_interrupted"
 
@@ -166,16 +167,27 @@ class Requests:
         deadline = time.monotonic() + _SWEEP_SECONDS
         closed = []
         for document in await self._open_requests():
-            request_id, total = document["_id"], document["total"]
-            if not document["loaded"]:
-                if document["expired"] and await self._interrupt(request_id, total, deadline):
-                    closed.append((request_id, "failed"))
-            elif document["status"] == "cancelled":
-                if await self._finish_cancelling(request_id, total, deadline):
-                    closed.append((request_id, "cancelled"))
-            elif final := await self.close_if_done(request_id, total):
-                closed.append((request_id, final))
+            try:
+                with pymongo.timeout(_STEP_SECONDS):
+                    status = await self._bring_on(document, deadline)
+            except PyMongoError as error:
+                if not error.timeout:
+                    raise
+                # A process that was killed left a transaction open, or MongoDB is slow; the other requests go on.
+                _log.info("request.sweep_later", request_id=document["_id"], error=repr(error)[:300])
+            else:
+                if status:
+                    closed.append((document["_id"], status))
         return closed
+
+    async def _bring_on(self, document: Document, deadline: float) -> str | None:
+        request_id, total = document["_id"], document["total"]
+        if not document["loaded"]:
+            done = document["expired"] and await self._interrupt(request_id, total, deadline)
+            return "failed" if done else None
+        if document["status"] == "cancelled":
+            return "cancelled" if await self._finish_cancelling(request_id, total, deadline) else None
+        return await self.close_if_done(request_id, total)
 
     async def _open_requests(self) -> list[Document]:
         """The next page of open requests, oldest first; from the oldest again behind the last."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from libs.documents.outputs import Output
 from libs.documents.positions import between, image_id
 from libs.mongo import Collection, Document
 
@@ -19,11 +20,11 @@ class ImageFailure:
 
 @dataclass(frozen=True, slots=True)
 class RowImage:
-    """One URL of a row, in its order; `output_name` and `error` are None while it is pending or was cancelled."""
+    """One URL of a row, in its order; `output` and `error` are None while it is pending or was cancelled."""
 
     position: int
     url: str
-    output_name: str | None
+    output: Output | None
     error: ImageFailure | None
 
 
@@ -102,6 +103,6 @@ def _row_image(document: Document, original: Document) -> RowImage:
     return RowImage(
         position=document["_id"]["n"],
         url=document["url"],
-        output_name=output["name"] if output else None,
+        output=Output.of(output) if output else None,
         error=ImageFailure(error["code"], error["detail"]) if error else None,
     )

@@ -101,10 +101,14 @@ class Holdings(Generic[HeldT]):
         return [hold.item for hold in self._holds.values()]
 
     @property
+    def working(self) -> list[HeldT]:
+        """What is worked on, and not only written down."""
+        return [hold.item for hold in self._holds.values() if not hold.settled]
+
+    @property
     def free(self) -> int:
         """How many more may be held."""
-        working = sum(not hold.settled for hold in self._holds.values())
-        return min(self._slots - working, self._slots + _UNWRITTEN - len(self._holds))
+        return min(self._slots - len(self.working), self._slots + _UNWRITTEN - len(self._holds))
 
     def start(self, item: HeldT, work: Callable[[HeldT, Settle], Coroutine[None, None, None]], *, name: str) -> None:
         """Starts the work on a claimed document, as a task called `name`; its slot is free again when it is settled.

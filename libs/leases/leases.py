@@ -8,7 +8,8 @@ slept past its lease changes nothing. `until` is by the server's clock (`$$NOW`)
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -17,7 +18,7 @@ from pymongo.errors import PyMongoError
 
 from libs.leases.shares import Shares
 from libs.leases.spread import Spread
-from libs.mongo import Collection, Document, Mongo, Session, WriteConflictError
+from libs.mongo import Collection, Document, Mongo, Session
 from libs.runtime import metrics
 
 _log = structlog.get_logger()
@@ -40,9 +41,9 @@ class Fields:
 class Claim:
     """Documents held under one token, in claim order.
 
-    `alone`: the one in it is to run with nothing beside it. Alone and empty: such a one is next; claim again when
-    nothing is held. `first` is where in the order the first document stood that could be claimed. `outrun`: there were
-    some, but others took them all; claim again at once.
+    `alone`: the one in it is to run with nothing beside it. Alone and empty, and not outrun: such a one is next; claim
+    again when nothing is held. `first` is where in the order the first document stood that could be claimed. `outrun`:
+    there were some, but others took them all; claim again at once.
     """
 
     token: str
@@ -142,9 +143,13 @@ class Leases:
             held = await self.held({token}, ids)
             if not held:
                 raise
-        else:
-            held = await self.held({token}, ids)
-        return self._claim_of(unsure, held)
+            # What the server may do yet under the token is looked for by the next claim.
+            claim = self._claim_of(unsure, held)
+            known = [document["_id"] for document in held]
+            rest = [document_id for document_id in ids if document_id not in known]
+            self._unsure = replace(unsure, ids=rest) if rest else None
+            return claim
+        return self._claim_of(unsure, await self.held({token}, ids))
 
     async def _recovered(self, unsure: "_Unsure") -> Claim:
         """What of a claim that erred was done after all, its lease begun anew."""
@@ -179,10 +184,15 @@ class Leases:
         """Those of `ids` that are still held under one of `tokens`."""
         return await self._collection.find(_held(tokens, ids), session=session).to_list(None)
 
+    def claimed_at(self, document: Document) -> datetime:
+        """When a document was claimed, by the server's clock, as the claim gives it: its lease is not renewed yet."""
+        until: datetime = document["lease"]["until"]
+        return until - timedelta(seconds=self._seconds)
+
     async def renew(self, tokens: AbstractSet[str], ids: Iterable[Any]) -> int:
-        """Extends the leases on `ids`, in one call for any number of claims, and says how many are still held."""
-        result = await self._collection.update_many(_held(tokens, ids), [{"$set": {"lease.until": self._until()}}])
-        return result.matched_count
+        """Extends the leases on `ids`, in one call for any number of claims, and says on how many."""
+        held = list(ids)
+        return await self._change(_held(tokens, held), held, [{"$set": {"lease.until": self._until()}}])
 
     async def release(self, tokens: AbstractSet[str], ids: Iterable[Any]) -> int:
         """Gives `ids` back unfinished, at no charge, and says how many were still held."""
@@ -268,23 +278,16 @@ class Leases:
         return [document["_id"] for document in found]
 
     async def _change(self, wanted: Document, ids: Sequence[Any], change: Sequence[Document]) -> int:
-        """Changes those of `ids` that are still wanted, and passes over what a transaction holds.
+        """Changes those of `ids` that are still wanted and that no transaction holds, and says how many.
 
-        One that was killed in the middle is kept open for up to a minute, and nothing may wait for it.
+        One that was killed in the middle is kept open for up to a minute, and nothing else may wait for it.
         """
 
-        async def work(session: Session) -> int:
-            found = {"_id": {"$in": list(ids)}, **wanted}
-            return (await self._collection.update_many(found, change, session=session)).modified_count
+        async def work(session: Session, piece: Sequence[Any]) -> int:
+            found = {**wanted, "_id": {"$in": list(piece)}}
+            return (await self._collection.update_many(found, change, session=session)).matched_count
 
-        try:
-            return await self._mongo.transact_or_conflict(work)
-        except WriteConflictError:
-            if len(ids) == 1:
-                _log.info("lease.locked", collection=self.name, document=ids[0])
-                return 0
-        middle = len(ids) // 2
-        return await self._change(wanted, ids[:middle], change) + await self._change(wanted, ids[middle:], change)
+        return sum(await self._mongo.transact_in_pieces(ids, work))
 
     def _until(self) -> dict[str, list[Any]]:
         return {"$add": ["$$NOW", round(self._seconds * 1000)]}

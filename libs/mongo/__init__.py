@@ -8,11 +8,11 @@ from libs.mongo.client import (
     OtherReplicaSetError,
     Session,
     StandaloneServerError,
-    WriteConflictError,
 )
 from libs.mongo.embedded import EmbeddedMongo, MongodFailedError
 from libs.mongo.mongod import MongodNotFoundError
 from libs.mongo.patience import patiently
+from libs.mongo.transactions import WriteConflictError
 
 __all__ = [
     "AWAIT_SECONDS",

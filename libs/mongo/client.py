@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, TypeAlias, TypeVar
 
 import pymongo
+import structlog
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import (
     AsyncIOMotorClient,
@@ -12,18 +14,20 @@ from motor.motor_asyncio import (
     AsyncIOMotorCollection,
     AsyncIOMotorDatabase,
 )
-from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from pymongo.monitoring import CommandListener
 from pymongo.uri_parser import parse_uri
 
-from libs.mongo.transactions import Transaction
+from libs.mongo.transactions import Transaction, WriteConflictError
 
 Document: TypeAlias = dict[str, Any]
 Collection: TypeAlias = AsyncIOMotorCollection[Document]
 Session: TypeAlias = AsyncIOMotorClientSession
 ResultT = TypeVar("ResultT")
+ItemT = TypeVar("ItemT")
 
-_WRITE_CONFLICT = 112
+_MOST_CONFLICTS = 40  # enough to find four of a thousand
+_log = structlog.get_logger()
 
 AWAIT_SECONDS = 1.0
 """Longest wait of one getMore on a change stream; it bounds how long a stopping process waits for it."""
@@ -32,10 +36,6 @@ _CLOSING_SECONDS = 0.5
 
 class StandaloneServerError(Exception):
     """The MongoDB server is a standalone, which has no change streams: start mongod with --replSet and initiate it."""
-
-
-class WriteConflictError(Exception):
-    """Another transaction, which is still open, has written to one of the documents."""
 
 
 class OtherReplicaSetError(Exception):
@@ -144,12 +144,32 @@ class Mongo:
         Raises:
             WriteConflictError: another transaction holds one of the documents.
         """
-        try:
-            return await Transaction(self.client, self.operation_seconds).once(work)
-        except OperationFailure as error:
-            if error.code == _WRITE_CONFLICT:
-                raise WriteConflictError(str(error)) from error
-            raise
+        return await Transaction(self.client, self.operation_seconds, repeats_conflicts=False).run(work)
+
+    async def transact_in_pieces(
+        self, items: Sequence[ItemT], work: Callable[[Session, Sequence[ItemT]], Coroutine[Any, Any, ResultT]]
+    ) -> list[ResultT]:
+        """Runs `work` in a transaction over all `items`, passing over those that another open transaction holds.
+
+        Where it holds some, the rest is done in pieces; where it holds many, some that it does not hold are left too.
+        Gives the result of each piece.
+        """
+        done: list[ResultT] = []
+        pieces, conflicts, left = [items] if items else [], 0, 0
+        while pieces:
+            piece = pieces.pop()
+            try:
+                done.append(await self.transact_or_conflict(partial(_on, work, piece)))
+            except WriteConflictError:
+                conflicts += 1
+                middle = len(piece) // 2
+                if middle and conflicts <= _MOST_CONFLICTS:
+                    pieces += [piece[middle:], piece[:middle]]
+                else:
+                    left += len(piece)
+        if left:
+            _log.info("mongo.locked", documents=left)
+        return done
 
     def close(self) -> None:
         """Closes every connection; waits for half a second at most, in which the driver tells the server of the end.
@@ -158,3 +178,9 @@ class Mongo:
         """
         with pymongo.timeout(_CLOSING_SECONDS):
             self.client.close()
+
+
+async def _on(
+    work: Callable[[Session, Sequence[ItemT]], Coroutine[Any, Any, ResultT]], piece: Sequence[ItemT], session: Session
+) -> ResultT:
+    return await work(session, piece)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession
-from pymongo.errors import ExecutionTimeout, PyMongoError
+from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -21,14 +21,22 @@ from pymongo.write_concern import WriteConcern
 ResultT = TypeVar("ResultT")
 _FIRST_PAUSE_SECONDS = 0.005
 _LONGEST_PAUSE_SECONDS = 0.5
+_WRITE_CONFLICT = 112
+
+
+class WriteConflictError(Exception):
+    """Another transaction, which is still open, has written to one of the documents."""
 
 
 class Transaction:
     """One run of `work`, repeated whole after transient errors until `seconds` have passed."""
 
-    def __init__(self, client: AsyncIOMotorClient[dict[str, Any]], seconds: float) -> None:
+    def __init__(
+        self, client: AsyncIOMotorClient[dict[str, Any]], seconds: float, *, repeats_conflicts: bool = True
+    ) -> None:
         self._client = client
         self._seconds = seconds
+        self._repeats_conflicts = repeats_conflicts
         self._deadline = time.monotonic() + seconds
         self._pause_seconds = _FIRST_PAUSE_SECONDS
 
@@ -36,6 +44,7 @@ class Transaction:
         """The result of `work`, committed.
 
         Raises:
+            WriteConflictError: another transaction holds one of the documents, and conflicts are not repeated.
             pymongo.errors.PyMongoError: it was not committed in time, or it is not known whether it was.
         """
         async with await self._client.start_session() as session:
@@ -44,20 +53,11 @@ class Transaction:
                     try:
                         return await self._attempt(session, work)
                     except PyMongoError as error:
+                        if not self._repeats_conflicts and _is_conflict(error):
+                            raise WriteConflictError(str(error)) from error
                         if not error.has_error_label("TransientTransactionError") or not self._time_is_left():
                             raise
                     await self._pause()
-
-    async def once(self, work: Callable[[AsyncIOMotorClientSession], Coroutine[Any, Any, ResultT]]) -> ResultT:
-        """The result of `work`, committed, without a repetition of it.
-
-        Raises:
-            pymongo.errors.OperationFailure: code 112, another transaction holds one of the documents now.
-            pymongo.errors.PyMongoError: it was not committed in time, or it is not known whether it was.
-        """
-        async with await self._client.start_session() as session:
-            with pymongo.timeout(self._seconds):
-                return await self._attempt(session, work)
 
     async def _attempt(
         self,
@@ -92,3 +92,7 @@ class Transaction:
     async def _pause(self) -> None:
         await asyncio.sleep(self._pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
         self._pause_seconds = min(self._pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+
+
+def _is_conflict(error: PyMongoError) -> bool:
+    return isinstance(error, OperationFailure) and error.code == _WRITE_CONFLICT

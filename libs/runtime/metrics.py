@@ -54,9 +54,10 @@ BYTES_IN = Counter("darkroom_image_bytes_in_total", "Bytes of source images down
 BYTES_OUT = Counter("darkroom_image_bytes_out_total", "Bytes of compressed images stored.")
 STAGE_SECONDS = Histogram(
     "darkroom_image_stage_seconds",
-    "Time one image spends in a stage: download, compress (waiting for a codec process included), store.",
+    "Time one image spends in a stage: queue (from the upload to the claim), download, compress (waiting for a codec "
+    "process included; decode and encode are its parts in there), store.",
     ["stage"],
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 600, 3600),
 )
 REQUESTS_CLOSED = Counter(
     "darkroom_requests_closed_total", "Requests brought to a final state here, by status.", ["status"]

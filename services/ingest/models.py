@@ -117,6 +117,9 @@ class StatusQuery(_Strict):
     details: Annotated[bool, BeforeValidator(_only_json_booleans)] = Field(
         default=True, description="`false` leaves `details` out."
     )
+    facts: Annotated[bool, BeforeValidator(_only_json_booleans)] = Field(
+        default=False, description="`true` adds what is known of each compressed image to `details`."
+    )
 
 
 class RequestPath(_Strict):
@@ -147,6 +150,28 @@ class ImageError(_Strict):
     detail: str = Field(description="What happened, for people.")
 
 
+class ImageFacts(_Strict):
+    """What is known of a compressed image."""
+
+    bytes_in: int = Field(ge=0, description="Bytes of the source.")
+    bytes_out: int = Field(ge=0, description="Bytes of the compressed image.")
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    format: str = Field(examples=["jpeg"])
+    quality: int | None = Field(description="The quality used; null where the source was kept or nothing is lost.")
+    kept: bool = Field(description="The source's own compressed data was kept, without its metadata.")
+    animated: bool = Field(description="The source has more frames; this is the first.")
+    larger_than_source: bool = Field(description="Another format, size or turn made it larger than its source.")
+    target_missed: bool = Field(description="No quality reaches the bytes that were asked for; this is the smallest.")
+    source_format: str = Field(examples=["png"])
+    source_width: int = Field(ge=0, description="As it is stored, before it is turned upright.")
+    source_height: int = Field(ge=0)
+    milliseconds: dict[str, int] = Field(
+        description="Time by stage: `queue` (from upload to claim), `download`, `decode`, `encode`, `store`.",
+        examples=[{"queue": 40, "download": 210, "decode": 12, "encode": 9, "store": 3}],
+    )
+
+
 class RowStatus(_Strict):
     """One row of the catalogue."""
 
@@ -157,6 +182,11 @@ class RowStatus(_Strict):
         description="Aligned with `input_image_urls`; null while an image is pending and when it failed."
     )
     errors: list[ImageError] = Field(description="The images that failed.")
+    facts: list[ImageFacts | None] | SkipJsonSchema[None] = Field(
+        default=None,
+        description="With `facts=true`: aligned with `input_image_urls`; null where `output_image_urls` is.",
+        json_schema_extra=_without_default,
+    )
 
 
 class RequestStatus(_Strict):

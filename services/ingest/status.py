@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import structlog
 from aiohttp import web
 
-from libs.documents import Counts, Documents, Request, Row
+from libs.documents import Counts, Documents, Output, Request, Row
 from services.ingest.context import Context
 from services.ingest.models import RequestStatus, StatusQuery
 from services.ingest.parameters import query_of
@@ -57,7 +58,7 @@ class Status:
         size = 0
         separator = ""
         async for row in documents.images.rows(found.id, found.total, offset=query.offset, limit=query.limit):
-            text = separator + self._row(row)
+            text = separator + self._row(row, with_facts=query.facts)
             separator = ","
             parts.append(text)
             size += len(text)
@@ -66,10 +67,10 @@ class Status:
                 parts, size = [], 0
         yield ("".join(parts) + "]}").encode()
 
-    def _row(self, row: Row) -> str:
+    def _row(self, row: Row, *, with_facts: bool) -> str:
         # Plain dictionaries, since a million models take minutes; a test holds them against `RowStatus`.
-        outputs = [self._context.output_url(image.output_name) if image.output_name else None for image in row.images]
-        details = {
+        outputs = [self._context.output_url(image.output.name) if image.output else None for image in row.images]
+        details: dict[str, Any] = {
             "serial_number": row.serial_number,
             "product_name": row.product_name,
             "input_image_urls": [image.url for image in row.images],
@@ -80,7 +81,15 @@ class Status:
                 if image.error is not None
             ],
         }
+        if with_facts:
+            details["facts"] = [_facts(image.output) if image.output else None for image in row.images]
         return json.dumps(details, ensure_ascii=False, separators=(",", ":"))
+
+
+def _facts(output: Output) -> dict[str, Any]:
+    facts = output.document()
+    del facts["name"]
+    return {"bytes_in": facts.pop("source_bytes"), "bytes_out": facts.pop("bytes"), **facts}
 
 
 def unknown_request() -> ProblemError:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
-from pymongo.errors import PyMongoError
 
 from libs.documents import Deliveries, Delivery
 from libs.leases import Holdings, Settle
@@ -57,18 +56,18 @@ class Courier:
     async def _refill(self) -> None:
         while not self._stop.is_set:
             await self._holdings.wait()
-            try:
-                await self.fill()
-            except PyMongoError as error:
-                # The consumer meets it too, and fills the slots once MongoDB answers.
-                _log.warning("delivery.claim_failed", error=repr(error)[:300])
+            async for attempt in patiently():
+                with attempt:
+                    await self.fill()
 
     async def fill(self) -> bool:
         """Starts deliveries until none is left, every slot is taken or every endpoint has its share; true when any."""
         found = False
         async with self._filling:
             while self._holdings.free and not self._stop.is_set:
-                claimed = await self._deliveries.claim(self._holdings.free, each=self._each, held=self._holdings.items)
+                claimed = await self._deliveries.claim(
+                    self._holdings.free, each=self._each, held=self._holdings.working
+                )
                 if not claimed:
                     break
                 found = True

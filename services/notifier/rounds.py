@@ -37,7 +37,7 @@ class Rounds:
         self._next_sweep = 0.0
 
     async def drain(self, wake: Wake) -> bool:
-        """Announces and starts deliveries until none is left, sweeping now and then; true when it found anything."""
+        """Starts and announces deliveries until none is left, sweeping now and then; true when it found anything."""
         if wake.cause in {"start", "due", "sweep"}:
             self._next_sweep = 0.0
         found = False
@@ -49,8 +49,8 @@ class Rounds:
 
     async def _round(self, *, sweeps: bool) -> bool:
         tended = await self._sweep() if sweeps and time.monotonic() >= self._next_sweep else 0
-        announced = await self._announcer.announce()
         started = await self._courier.fill()
+        announced = await self._announcer.announce()
         return bool(tended or announced or started)
 
     async def _sweep(self) -> int:

@@ -2,9 +2,7 @@
 
 import random
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -16,7 +14,7 @@ from libs.mongo import patiently
 from libs.runtime import metrics
 from libs.runtime.trace import trace_id
 from libs.storage import StorageError
-from services.watcher.briefs import Briefs
+from services.watcher.briefs import Brief, Briefs
 from services.watcher.completion import Completion
 from services.watcher.pipeline import Pipeline
 from services.watcher.settings import WatcherSettings
@@ -61,7 +59,7 @@ class Attempts:
                 await self._discard(image)
                 return
             structlog.contextvars.bind_contextvars(trace_id=trace_id(brief.trace))
-            outcome = await self._outcome(image, brief.options)
+            outcome = await self._outcome(image, brief)
             settle()
             if isinstance(outcome, _Retry):
                 await self._put_off(image, outcome)
@@ -81,13 +79,14 @@ class Attempts:
                 if not await self._documents.images.retry(image, retry.error, retry.seconds):
                     metrics.IMAGES_FENCED.inc()
 
-    async def _outcome(self, image: HeldImage, asked: Mapping[str, Any]) -> Outcome | _Retry:
+    async def _outcome(self, image: HeldImage, brief: Brief) -> Outcome | _Retry:
         if image.attempts >= self._settings.max_attempts:
             return Failed(ImageFailure("worker_crashed", "every watcher that worked on it alone was lost"))
         started = time.monotonic()
         try:
-            options = Options.from_document(asked, max_pixels=self._settings.max_pixels)
-            output = await self._pipeline.process(image.url, options)
+            options = Options.from_document(brief.options, max_pixels=self._settings.max_pixels)
+            queued_seconds = (image.claimed_at - brief.created_at).total_seconds()
+            output = await self._pipeline.process(image.url, options, queued_seconds=max(0.0, queued_seconds))
         except (EgressError, ImageError, StorageError) as problem:
             return self._failure(image, problem)
         except Exception as error:  # noqa: BLE001 (one image must not stop the service; it is logged and recorded)

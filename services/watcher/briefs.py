@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from libs.documents import Requests
@@ -13,11 +14,12 @@ _KEPT = 1024
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """Options and trace of a request, and how many images it has."""
+    """Options and trace of a request, how many images it has, and when it was uploaded, by the server's clock."""
 
     options: Mapping[str, Any]
     total: int
     trace: str
+    created_at: datetime
 
 
 class Briefs:
@@ -40,7 +42,7 @@ class Briefs:
                 )
         if request is None:
             return None
-        brief = Brief(request.options, request.total, request.trace)
+        brief = Brief(request.options, request.total, request.trace, request.created_at)
         if started:
             if len(self._known) >= _KEPT:
                 del self._known[next(iter(self._known))]

@@ -50,22 +50,26 @@ class Pipeline:
         self._max_download_bytes = max_download_bytes
         self._download_seconds = download_seconds
 
-    async def process(self, url: str, options: Options) -> Output:
-        """The stored output.
+    async def process(self, url: str, options: Options, *, queued_seconds: float) -> Output:
+        """The stored output; `queued_seconds` have passed from the upload to the claim.
 
         Raises:
             EgressError: the source could not be had.
             ImageError: the source could not be compressed.
             StorageError: the output could not be stored.
         """
-        with _timed("download"):
+        stages = _Stages()
+        stages.took("queue", queued_seconds)
+        with stages.timed("download"):
             source = await self._downloader.download(
                 url, max_bytes=self._max_download_bytes, total_seconds=self._download_seconds
             )
         metrics.BYTES_IN.inc(len(source.body))
-        with _timed("compress"):
+        with _observed("compress"):
             compressed = await self._codec.compress(source.body, options)
-        with _timed("store"):
+        stages.took("decode", compressed.decode_seconds)
+        stages.took("encode", compressed.encode_seconds)
+        with stages.timed("store"):
             await self._store.put(compressed.name, compressed.data)
         metrics.BYTES_OUT.inc(len(compressed.data))
         return Output(
@@ -75,16 +79,38 @@ class Pipeline:
             width=compressed.width,
             height=compressed.height,
             format=compressed.format,
+            quality=compressed.quality,
             kept=compressed.kept,
             animated=compressed.animated,
             larger_than_source=compressed.larger_than_source,
+            target_missed=compressed.target_missed,
+            source_format=compressed.source_format,
+            source_width=compressed.source_width,
+            source_height=compressed.source_height,
+            milliseconds=stages.milliseconds,
         )
 
 
+class _Stages:
+    """The time that an image has spent in each stage, which is measured as well."""
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, int] = {}
+
+    def took(self, stage: str, seconds: float) -> None:
+        metrics.STAGE_SECONDS.labels(stage).observe(seconds)
+        self.milliseconds[stage] = round(seconds * 1000)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        with _observed(stage):
+            yield
+        self.milliseconds[stage] = round((time.perf_counter() - started) * 1000)
+
+
 @contextmanager
-def _timed(stage: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
+def _observed(stage: str) -> Iterator[None]:
+    """Measures a stage, whether it succeeds or fails."""
+    with metrics.STAGE_SECONDS.labels(stage).time():
         yield
-    finally:
-        metrics.STAGE_SECONDS.labels(stage).observe(time.perf_counter() - started)

@@ -178,15 +178,15 @@ async def test_an_alias_is_counted_and_shown_with_its_original(documents: Docume
     request_id = await accept(documents, [images])
     held = await claim_all(documents)
     assert [image.position for image in held] == [0]
-    assert [[image.output_name for image in row.images] for row in await rows(documents, request_id)] == [
+    assert [[image.output for image in row.images] for row in await rows(documents, request_id)] == [
         [None, None],
         [None],
     ]
     await documents.images.finish([(held[0], OUTPUT)])
     assert await documents.requests.close_if_done(request_id, 3) == "completed"
-    assert [[image.output_name for image in row.images] for row in await rows(documents, request_id)] == [
-        [OUTPUT.name, OUTPUT.name],
-        [OUTPUT.name],
+    assert [[image.output for image in row.images] for row in await rows(documents, request_id)] == [
+        [OUTPUT, OUTPUT],
+        [OUTPUT],
     ]
 
 

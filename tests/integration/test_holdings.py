@@ -121,13 +121,13 @@ async def states(mongo: Mongo) -> list[str]:
 
 
 async def fail_next_update(mongo: Mongo, times: int = 1) -> None:
-    """Makes the next updates of this test's connection fail without having been done."""
-    data = {"failCommands": ["update"], "appName": "darkroom", "closeConnection": True}
+    """Makes the next updates of this test's connection fail without having been done, in a way not to be repeated."""
+    data = {"failCommands": ["update"], "appName": "darkroom", "errorCode": 50}
     await mongo.client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": times}, "data": data})
 
 
 async def test_one_call_renews_every_claim(mongo: Mongo, mongo_uri: str) -> None:
-    """Eight claims take one command, however slow the server answers each."""
+    """Eight claims take one transaction, however slow the server answers each."""
     recorder = Recorder()
     recorded = Mongo.connect(mongo_uri, mongo.database.name, listeners=[recorder])
     stop, works = Stop(), [Work() for _ in range(8)]
@@ -138,7 +138,7 @@ async def test_one_call_renews_every_claim(mongo: Mongo, mongo_uri: str) -> None
             holdings.start(item, work, name=str(item.document_id))
         assert await holdings.renew()
         after = [document["lease"]["until"] async for document in mongo.collection("work").find(sort=[("rank", 1)])]
-        assert [command["name"] for command in recorder.commands] == ["update"]
+        assert [command["name"] for command in recorder.commands] == ["update", "commitTransaction"]
         assert all(one < other for one, other in zip(before, after, strict=True))
         for work in works:
             work.gate.set()

@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -75,6 +76,24 @@ async def test_outputs_and_errors_stand_beside_their_inputs(ingest: Ingest, docu
     assert (second["output_image_urls"], second["errors"]) == ([None], [])
     assert (status["completed"], status["failed"], status["pending"]) == (1, 1, 1)
     assert (status["bytes_in"], status["bytes_out"]) == (100, 40)
+
+
+async def test_what_is_known_of_each_image_is_told_when_asked_for(ingest: Ingest, documents: Documents) -> None:
+    """Aligned with the outputs, and nothing where there is none."""
+    request_id = await ingest.accepted(SAMPLE)
+    stages = {"queue": 40, "download": 210, "decode": 12, "encode": 9, "store": 3}
+    size: dict[str, Any] = {"source_format": "png", "source_width": 2, "source_height": 3}
+    output = Output(NAME, 40, 100, width=3, height=2, format="jpeg", quality=50, milliseconds=stages, **size)
+    await finish(documents, {0: output})
+
+    status = await ingest.status(request_id, facts="true")
+
+    RequestStatus.model_validate(status)
+    first, second = status["details"]
+    flags = dict.fromkeys(("kept", "animated", "larger_than_source", "target_missed"), False)
+    sizes = {"bytes_in": 100, "bytes_out": 40, "width": 3, "height": 2}
+    assert first["facts"] == [{**sizes, "format": "jpeg", "quality": 50, **flags, **size, "milliseconds": stages}, None]
+    assert second["facts"] == [None]
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,12 @@ async def test_a_watcher_compresses_what_is_submitted_while_it_is_idle(
         request = await closed(documents, await submit(documents, [sources.link("a.jpg")]))
         assert request.status == "completed"
         [row] = await rows(documents, request)
-        name = row.images[0].output_name
-        assert name is not None
-        path = open_storage(env["DARKROOM_STORAGE"]).path(name)
+        output = row.images[0].output
+        assert output is not None
+        assert (output.source_format, output.source_width, output.quality) == ("jpeg", output.width, 50)
+        assert set(output.milliseconds) == {"queue", "download", "decode", "encode", "store"}
+        assert all(0 <= spent < 60_000 for spent in output.milliseconds.values())
+        path = open_storage(env["DARKROOM_STORAGE"]).path(output.name)
         assert path is not None
         assert path.stat().st_size < len(source)
         assert await watcher.stop() == 0

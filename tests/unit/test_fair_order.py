@@ -74,6 +74,8 @@ class Simulation:
         """Gives ranks as `Images.first_rank` and `Images.insert` do."""
         running = max((image.rank for image in self.processing), default=None)
         waiting = next((image.rank for image in self.pending if running is None or image.rank >= running), None)
+        if waiting is None and self.pending:
+            waiting = self.pending[0].rank
         first = next_rank(running, waiting)
         for position in range(size):
             insort(self.pending, Image(first + position, self.inserted, len(self.sizes)))
