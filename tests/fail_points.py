@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import pymongo
 
-from libs.mongo import Mongo
+from libs.mongo import Mongo, patiently
 
 _REACH_SECONDS = 60.0
 
@@ -39,7 +39,9 @@ async def held_command(
     try:
         yield reached
     finally:
-        await admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+        async for attempt in patiently():  # the server that was told may be gone, and its connections with it
+            with attempt:
+                await admin.command({"configureFailPoint": "failCommand", "mode": "off"})
 
 
 @asynccontextmanager

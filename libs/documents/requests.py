@@ -5,14 +5,14 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pymongo
 import structlog
 from pymongo import IndexModel, ReturnDocument
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from libs.documents.images import Images, NewImage
 from libs.documents.loading import Loader, NewRequest
@@ -24,6 +24,7 @@ _START_SECONDS = 0.5
 _SWEEP_PAGE = 100
 _SWEEP_SECONDS = 0.5
 _STEP_SECONDS = 2.0
+_MILLISECOND = timedelta(milliseconds=1)
 _RUNNING = ["pending", "processing"]
 INTERRUPTED = "ingest_interrupted"
 
@@ -162,7 +163,8 @@ class Requests:
 
         Closes what is done, finishes cancelling what was cancelled, and fails what an interrupted upload left. Each
         call looks at some open requests, the next call at those behind them, and spends about half a second on images
-        to be cancelled or removed; so it never keeps its caller from other work for long.
+        to be cancelled or removed, two where it has to wait for one; so it never keeps its caller from other work for
+        long.
         """
         deadline = time.monotonic() + _SWEEP_SECONDS
         closed = []
@@ -171,13 +173,15 @@ class Requests:
                 with pymongo.timeout(_STEP_SECONDS):
                     status = await self._bring_on(document, deadline)
             except PyMongoError as error:
-                if not error.timeout:
+                if isinstance(error, ServerSelectionTimeoutError) or not error.timeout:
                     raise
-                # A process that was killed left a transaction open, or MongoDB is slow; the other requests go on.
+                # The server waited, most likely for a transaction that a killed process left open. The next call goes
+                # on behind this request, so that none keeps its caller from other work for long.
                 _log.info("request.sweep_later", request_id=document["_id"], error=repr(error)[:300])
-            else:
-                if status:
-                    closed.append((document["_id"], status))
+                self._swept = document["created_at"] + _MILLISECOND
+                break
+            if status:
+                closed.append((document["_id"], status))
         return closed
 
     async def _bring_on(self, document: Document, deadline: float) -> str | None:
@@ -248,23 +252,25 @@ class Requests:
         self, request_id: str, total: int, deadline: float, step: Callable[[str, int], Coroutine[Any, Any, int]]
     ) -> bool:
         """Takes `step` over the images from where the last call ended until `deadline`; true when all are done."""
-        position = self._cleared.pop(request_id, 0)
-        while position < total:
+        while (position := self._cleared.get(request_id, 0)) < total:
             if time.monotonic() >= deadline:
-                self._cleared[request_id] = position
                 return False
-            position = await step(request_id, position)
+            self._cleared[request_id] = await step(request_id, position)
+        self._cleared.pop(request_id, None)
         return True
 
-    async def unannounced(self, limit: int) -> list[Request]:
-        """Closed requests for which no deliveries exist yet, oldest first."""
-        found = await self._collection.find({"announced": False}, sort=[("completed_at", 1)], limit=limit).to_list(None)
+    async def unannounced(self, limit: int, *, after: datetime | None = None) -> list[Request]:
+        """Closed requests for which no deliveries exist yet, oldest first, of those that were closed behind `after`."""
+        wanted: Document = {"announced": False}
+        if after is not None:
+            wanted["completed_at"] = {"$gt": after}
+        found = await self._collection.find(wanted, sort=[("completed_at", 1)], limit=limit).to_list(None)
         return [_request(document) for document in found]
 
     async def mark_announced(self, request_ids: Iterable[str], session: Session) -> set[str]:
         """Inside the caller's transaction: those whose deliveries the caller, and nobody else, may make.
 
-        Another transaction that marks one of them first makes this one fail, and find it marked when it is repeated.
+        Another transaction that marks one of them first makes this one conflict.
         """
         wanted = {"_id": {"$in": list(request_ids)}, "announced": False}
         found = await self._collection.find(wanted, {"_id": 1}, session=session).to_list(None)

@@ -159,7 +159,8 @@ class Holdings(Generic[HeldT]):
             return True
         tokens, ids = _identified(hold.item for _, hold in holds)
         try:
-            if await self._leases.renew(tokens, ids) == len(holds):
+            renewed = await self._leases.renew(tokens, ids)
+            if renewed == len(holds):
                 return True
             documents = await self._leases.held(tokens, ids)
         except PyMongoError as error:
@@ -171,7 +172,7 @@ class Holdings(Generic[HeldT]):
         for task, hold in holds:
             if not hold.settled and hold.item.document_id not in held.get(hold.item.token, ()) and task.cancel():
                 _log.info("lease.lost", task=task.get_name())
-        return True
+        return renewed >= len(documents)  # what is locked is passed over, and to be tried again soon
 
     async def _finish(self, deadline: float) -> None:
         await self._left(set(self._holds), deadline)

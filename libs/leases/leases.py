@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pymongo
 import structlog
 from pymongo import IndexModel
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from libs.leases.shares import Shares
 from libs.leases.spread import Spread
@@ -192,14 +193,19 @@ class Leases:
     async def renew(self, tokens: AbstractSet[str], ids: Iterable[Any]) -> int:
         """Extends the leases on `ids`, in one call for any number of claims, and says on how many."""
         held = list(ids)
-        return await self._change(_held(tokens, held), held, [{"$set": {"lease.until": self._until()}}])
+        longer = [{"$set": {"lease.until": self._until()}}]
+        try:
+            with pymongo.timeout(self._seconds / 15):
+                return (await self._collection.update_many(_held(tokens, held), longer)).matched_count
+        except PyMongoError as error:
+            if isinstance(error, ServerSelectionTimeoutError) or not error.timeout:
+                raise
+        return await self._change(_held(tokens, held), held, longer)  # one of them is locked
 
     async def release(self, tokens: AbstractSet[str], ids: Iterable[Any]) -> int:
         """Gives `ids` back unfinished, at no charge, and says how many were still held."""
-        result = await self._collection.update_many(
-            _held(tokens, ids), {"$set": {"state": PENDING}, "$unset": {"lease": ""}}
-        )
-        return result.modified_count
+        held = list(ids)
+        return await self._change(_held(tokens, held), held, [{"$set": {"state": PENDING}}, {"$unset": "lease"}])
 
     async def discard(self, token: str, document_id: Any) -> bool:
         """Removes a held document that belongs to nothing any more. False: it was no longer held."""
@@ -280,7 +286,7 @@ class Leases:
     async def _change(self, wanted: Document, ids: Sequence[Any], change: Sequence[Document]) -> int:
         """Changes those of `ids` that are still wanted and that no transaction holds, and says how many.
 
-        One that was killed in the middle is kept open for up to a minute, and nothing else may wait for it.
+        One that was killed in the middle is kept open for up to a minute; nearly all else need not wait for it.
         """
 
         async def work(session: Session, piece: Sequence[Any]) -> int:

@@ -1,5 +1,6 @@
 """The connection to MongoDB: majority writes, primary reads, and a time limit on every operation."""
 
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -151,22 +152,28 @@ class Mongo:
     ) -> list[ResultT]:
         """Runs `work` in a transaction over all `items`, passing over those that another open transaction holds.
 
-        Where it holds some, the rest is done in pieces; where it holds many, some that it does not hold are left too.
-        Gives the result of each piece.
+        Where it holds some, the rest is done in pieces; where it holds many, some that it does not hold are left too,
+        and so is what is behind an error of MongoDB. Gives the result of each piece that was done.
         """
         done: list[ResultT] = []
-        pieces, conflicts, left = [items] if items else [], 0, 0
+        pieces, conflicts, left = deque([items] if items else []), 0, 0
         while pieces:
-            piece = pieces.pop()
+            piece = pieces.popleft()
             try:
                 done.append(await self.transact_or_conflict(partial(_on, work, piece)))
             except WriteConflictError:
                 conflicts += 1
                 middle = len(piece) // 2
                 if middle and conflicts <= _MOST_CONFLICTS:
-                    pieces += [piece[middle:], piece[:middle]]
+                    pieces += [piece[:middle], piece[middle:]]
                 else:
                     left += len(piece)
+            except PyMongoError as error:
+                if not done:
+                    raise
+                # What was done is done; the caller comes again for the rest.
+                _log.warning("mongo.pieces_left", pieces=len(pieces) + 1, error=repr(error)[:300])
+                break
         if left:
             _log.info("mongo.locked", documents=left)
         return done

@@ -1,5 +1,7 @@
 """Turns closed requests into deliveries, each exactly once."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from libs.documents import Documents, NewDelivery, Request
@@ -26,9 +28,16 @@ class Announcer:
         Of several notifiers that find the same requests one makes their deliveries; the others do not count them, so
         that none of them keeps looking for what is being announced elsewhere.
         """
-        requests = await self._documents.requests.unannounced(_CHUNK)
-        if not requests or self._stop.is_set:
-            return 0
+        after = None
+        while not self._stop.is_set:
+            requests = await self._documents.requests.unannounced(_CHUNK, after=after)
+            announced = await self._announce(requests)
+            if announced or len(requests) < _CHUNK:
+                return announced
+            after = requests[-1].completed_at  # a notifier that was killed may hold all of these for a while
+        return 0
+
+    async def _announce(self, requests: Sequence[Request]) -> int:
         deliveries = {request.id: self._deliveries(request) for request in requests}
         announced = await self._documents.deliveries.announce(deliveries)
         for request in requests:

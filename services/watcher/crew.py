@@ -45,8 +45,10 @@ class Crew:
     async def drain(self, wake: Wake) -> bool:
         """Claims until nothing is left that could be claimed, sweeping now and then; true when it found anything."""
         self._look_where(wake)
-        if wake.cause in {"start", "due", "sweep"}:
+        if wake.cause in {"start", "sweep"}:
             self._next_sweep = 0.0
+        elif wake.cause == "due":
+            await self._documents.images.leases.tend()
         found = False
         while not self._stop.is_set:
             # One of many that are idle and only look whether there is new work leaves the sweep to the others.

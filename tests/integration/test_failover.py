@@ -107,8 +107,10 @@ async def long_lived(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 
 
 @pytest.fixture
-def world(long_lived: World) -> World:
-    """The world, with both hosts open."""
+async def world(long_lived: World) -> World:
+    """The world, with every member and both hosts there, whatever became of the test before."""
+    for member in long_lived.embedded.running:
+        await primaries.come_back(long_lived.embedded, member)
     long_lived.sources.open()
     long_lived.receives.set()
     return long_lived

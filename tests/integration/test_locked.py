@@ -8,6 +8,8 @@ from uuid import uuid4
 
 from libs.documents import Documents, NewImage, NewRequest
 from libs.mongo import Mongo
+from libs.runtime.lifecycle import Stop
+from services.notifier.announcer import Announcer
 from tests.consumers import Recorder, consuming
 from tests.notifiers import TRACE, close_request, delivery_in, notifier_settings, notifying
 from tests.waiting import until
@@ -17,13 +19,14 @@ from tests.webhook_server import receiving
 
 @asynccontextmanager
 async def locked(mongo: Mongo, collection: str, wanted: Mapping[str, Any]) -> AsyncIterator[None]:
-    """Keeps a transaction open that has written to what is wanted."""
+    """Keeps a transaction open that has written to what is wanted; at the end it must be open still."""
     async with await mongo.client.start_session() as session:
         session.start_transaction()
         result = await mongo.collection(collection).update_many(wanted, {"$set": {"touched": 1}}, session=session)
         assert result.matched_count
         try:
             yield
+            await mongo.collection(collection).update_many(wanted, {"$set": {"touched": 2}}, session=session)
         finally:
             await session.abort_transaction()
 
@@ -60,6 +63,22 @@ async def test_a_request_that_is_locked_keeps_no_other_from_being_announced(
             await delivery_in(documents, first, "delivered")
 
 
+async def test_a_whole_page_that_is_locked_keeps_none_behind_it_from_being_announced(documents: Documents) -> None:
+    """A notifier was killed while it announced a hundred requests; those that were closed behind them go on."""
+    requests = documents.mongo.collection("requests")
+    for _ in range(3):
+        await close_request(documents, "http://127.0.0.1:9/hook")
+    [first, second, last] = await requests.find({}, {"completed_at": 1}, sort=[("completed_at", 1)]).to_list(None)
+    template = await requests.find_one({"_id": first["_id"]})
+    assert template is not None
+    await requests.insert_many({**template, "_id": str(uuid4())} for _ in range(100))
+    announcer = Announcer(documents, base_url="http://x", stop=Stop())
+    async with locked(documents.mongo, "requests", {"completed_at": first["completed_at"]}):
+        assert await announcer.announce() == 2
+    announced = requests.find({"announced": True}, {"_id": 1})
+    assert {request["_id"] async for request in announced} == {second["_id"], last["_id"]}
+
+
 async def test_an_image_that_is_locked_in_a_cancelled_request_keeps_nothing_else_waiting(
     mongo: Mongo, documents: Documents, tmp_path: Path
 ) -> None:
@@ -67,11 +86,12 @@ async def test_an_image_that_is_locked_in_a_cancelled_request_keeps_nothing_else
     cancelled = await pending(documents, 1)
     _, [image] = await documents.images.claim(1)
     await mongo.collection("requests").update_one({"_id": cancelled}, {"$set": {"status": "cancelled"}})
+    other = await pending(documents, 1, first=1)
     async with (
         locked(mongo, "images", {"_id": image.document_id}),
         draining(documents, tmp_path, Downloads("http://h/1")),
     ):
-        assert await closed(documents, await pending(documents, 1, first=1)) == "completed"
+        assert await closed(documents, other) == "completed"
     await documents.requests.sweep()
     assert await closed(documents, cancelled) == "cancelled"
 
