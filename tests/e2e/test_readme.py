@@ -103,7 +103,7 @@ async def terminal(mongo_uri: str, tmp_path: Path) -> AsyncIterator[Terminal]:
 
 
 async def test_the_curl_examples_do_what_is_said_of_them(terminal: Terminal) -> None:
-    """The trial, upload, status in three ways, cancellation, and the test receiver of webhooks."""
+    """The trial, upload, status in four ways, cancellation, and the test receiver of webhooks."""
     trial, upload, status, cancel, webhook = (text for text in BLOCKS if "curl" in text)
 
     [accepted] = await terminal.types(trial)
@@ -112,13 +112,14 @@ async def test_the_curl_examples_do_what_is_said_of_them(terminal: Terminal) -> 
     request_id = accepted["request_id"]
     assert promised(upload) == accepted | {"request_id": EXAMPLE_ID}
 
-    whole, counts, window = await terminal.types(status, request_id)
-    assert {answer["request_id"] for answer in (whole, counts, window)} == {request_id}
+    whole, counts, window, known = await terminal.types(status, request_id)
+    assert {answer["request_id"] for answer in (whole, counts, window, known)} == {request_id}
     assert [row["product_name"] for row in whole["details"]] == ["SKU1", "SKU2"]
     assert [len(row["input_image_urls"]) for row in whole["details"]] == [2, 1]
     assert "details" not in counts
     assert counts["total"] == 3
     assert window["details"] == []
+    assert [row["facts"] for row in known["details"]] == [[None, None], [None]]
 
     [cancelled] = await terminal.types(cancel, request_id)
     assert (cancelled["request_id"], cancelled["status"]) == (request_id, "cancelled")
