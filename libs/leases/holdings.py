@@ -153,7 +153,10 @@ class Holdings(Generic[HeldT]):
             pause = max(0.0, self._leases.renewal_seconds - taken) if renewed else _RETRY_SECONDS
 
     async def renew(self) -> bool:
-        """Renews every lease in one call, and ends the work on what is no longer held; false after an error."""
+        """Renews every lease in one call, and ends the work on what is no longer held.
+
+        False: after an error, or when something that is held still was passed over; it is to be tried again soon.
+        """
         holds = list(self._holds.items())
         if not holds:
             return True
@@ -172,7 +175,7 @@ class Holdings(Generic[HeldT]):
         for task, hold in holds:
             if not hold.settled and hold.item.document_id not in held.get(hold.item.token, ()) and task.cancel():
                 _log.info("lease.lost", task=task.get_name())
-        return renewed >= len(documents)  # what is locked is passed over, and to be tried again soon
+        return renewed >= len(documents)
 
     async def _finish(self, deadline: float) -> None:
         await self._left(set(self._holds), deadline)
