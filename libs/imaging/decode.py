@@ -68,7 +68,7 @@ def decode(data: bytes, source: SourceFormat, form: Form, options: Options) -> D
     containers.check_whole(data, source, options.max_pixels)
     facts = png.parse(data, options.max_pixels) if source is SourceFormat.PNG else None
     with failures_as_reasons():
-        image = opened(data, source, options.max_pixels)
+        image = opened(facts.readable(data) if facts else data, source, options.max_pixels)
         stored = image.size
         animated = source in _ANIMATED and bool(getattr(image, "is_animated", False))
         if source is SourceFormat.GIF:
@@ -114,13 +114,21 @@ def finished(
 ) -> Picture:
     """Loaded pixels in the colours, the size and the position in which they are written."""
     transparency = image.info.get("transparency")
-    if form == "png" and image.mode in {"1", "P"} and turned == 1 and image.size == size:
+    if form == "png" and _is_lean(image) and turned == 1 and image.size == size:
         image.info = {} if transparency is None else {"transparency": transparency}
         return Picture(image, icc.usable(profile, icc.RGB if image.mode == "P" else icc.GRAY), kept)
     pixels, profile = plain(image, profile, None if form in TRANSPARENT else options.ground)
     pixels = placing.upright(placing.resized(pixels, geometry.turned(size, turned)), turned)
     pixels.info = {}  # or a GIF's comment would be written into the output
     return Picture(pixels, profile, kept)
+
+
+def _is_lean(image: Image.Image) -> bool:
+    """Whether it has one bit a pixel or a palette for all pixels: what is beyond one is black, but not when written."""
+    if image.mode != "P":
+        return image.mode == "1"
+    highest = image.getextrema()[1]
+    return isinstance(highest, int) and 3 * highest < len(image.getpalette() or ())
 
 
 def _clean(data: bytes, source: SourceFormat, image: Image.Image, kept: bytes) -> bytes | None:

@@ -2,7 +2,6 @@ import io
 import struct
 import tracemalloc
 import zipfile
-import zlib
 from collections.abc import Callable
 
 import pytest
@@ -15,7 +14,6 @@ from tests.unit.pictures import (
     GREEN,
     RED,
     YELLOW,
-    chunk,
     corners,
     encoded,
     is_close,
@@ -27,14 +25,7 @@ from tests.unit.pictures import (
     quarters,
     with_segments,
 )
-
-
-def code_of(data: bytes, options: Options | None = None) -> str:
-    """The reason why `data` cannot be compressed."""
-    with pytest.raises(ImageError) as caught:
-        compress(data, options or Options())
-    assert not caught.value.retryable
-    return caught.value.code
+from tests.unit.refusals import code_of
 
 
 def archive() -> bytes:
@@ -129,37 +120,6 @@ def test_broken_bytes_give_a_reason_or_a_picture_but_nothing_else(form: str) -> 
     }
 
 
-def test_a_wrong_check_sum_is_corrupt() -> None:
-    """Pillow does not check the sums of image data; the decoded picture would be wrong."""
-    whole = bytearray(encoded(photograph(), "PNG"))
-    whole[whole.rindex(b"IEND") - 5] ^= 1  # the sum of the last IDAT
-    assert code_of(bytes(whole)) == "corrupt"
-
-
-@pytest.mark.parametrize("interlace", [0, 1])
-@pytest.mark.parametrize(("depth", "colour", "row"), [(8, 0, 65), (8, 2, 193), (1, 0, 9), (16, 6, 513)])
-def test_a_png_whose_data_end_early_is_truncated(depth: int, colour: int, row: int, interlace: int) -> None:
-    """All chunks are whole, but the compressed rows stop halfway: no picture with a black bottom."""
-    # Zeros are valid rows of any pass, each beginning with filter 0; an interlaced file takes a few more of them.
-    assert code_of(png(64, 64, depth=depth, colour=colour, rows=bytes(row * 32), interlace=interlace)) == "truncated"
-    whole = png(64, 64, depth=depth, colour=colour, rows=bytes(row * 128), interlace=interlace)
-    assert compress(whole, Options()).height == 64
-
-
-@pytest.mark.parametrize("size", [(64, 64), (61, 37), (3, 5), (1, 1)])
-def test_an_interlaced_png_is_fine(size: tuple[int, int]) -> None:
-    """The seven passes of a whole file add up, whichever of them are empty."""
-    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-    rows = b"".join(
-        b"\0" + b"\x90" * len(range(left, size[0], step))
-        for left, top, step, row_step in passes
-        for _ in range(top, size[1], row_step)
-        if left < size[0]
-    )
-    image = opened(compress(png(*size, depth=8, colour=0, rows=rows, interlace=1), Options()).data)
-    assert image.getextrema() == (0x90, 0x90)
-
-
 def huge_jpeg() -> bytes:
     """A small JPEG whose header speaks of four thousand million pixels."""
     return patched_frame(encoded(quarters(), "JPEG"), offset=1, value=b"\xff\xff\xff\xff")
@@ -208,18 +168,6 @@ def test_a_picture_without_area_is_corrupt(data: bytes) -> None:
     assert code_of(data) == "corrupt"
 
 
-def test_a_bomb_of_text_is_corrupt_and_takes_no_memory() -> None:
-    """A text chunk that unpacks to 100 MB is not unpacked."""
-    bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000), 9))
-    source = png(8, 8, depth=8, colour=0, rows=bytes(72), extra=[bomb])
-    tracemalloc.start()
-    try:
-        assert code_of(source) == "corrupt"
-        assert tracemalloc.get_traced_memory()[1] < 8_000_000
-    finally:
-        tracemalloc.stop()
-
-
 def scans(count: int) -> bytes:
     """A progressive JPEG whose last scan stands in it `count` times."""
     whole = encoded(photograph(), "JPEG", progressive=True)
@@ -243,11 +191,6 @@ def test_scans_are_counted_by_the_pixels_that_they_walk_over() -> None:
 def test_a_jpeg_of_endless_small_segments_is_too_complex() -> None:
     """Megabytes of empty comments are not walked over for ever."""
     assert code_of(with_segments(encoded(quarters(), "JPEG"), b"\xff\xfe\0\2" * 20_000)) == "too_complex"
-
-
-def test_a_png_of_endless_small_chunks_is_too_complex() -> None:
-    """The same for a PNG."""
-    assert code_of(png(8, 8, depth=8, colour=0, rows=bytes(72), extra=[chunk(b"prVt", b"")] * 100_001)) == "too_complex"
 
 
 @pytest.mark.parametrize(
