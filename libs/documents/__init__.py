@@ -1,7 +1,7 @@
 """The documents of Darkroom: their shapes, states and indexes, and every query on them."""
 
 from libs.documents.connection import connected
-from libs.documents.deliveries import Attempt, Deliveries, Delivery, NewDelivery
+from libs.documents.deliveries import Attempt, Deliveries, Delivery, Ending, NewDelivery
 from libs.documents.documents import Documents
 from libs.documents.images import Failed, HeldImage, Images, NewImage, Outcome
 from libs.documents.loading import NewRequest, UploadInterruptedError
@@ -17,6 +17,7 @@ __all__ = [
     "Deliveries",
     "Delivery",
     "Documents",
+    "Ending",
     "Failed",
     "HeldImage",
     "ImageFailure",

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pymongo import IndexModel
+from pymongo import IndexModel, UpdateOne
 
 from libs.documents.requests import Requests
 from libs.leases import Fields, Leases, Shares
@@ -75,6 +75,16 @@ class Delivery:
         return self.webhook_id
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What an attempt comes to: a final state, or `delayed`, when the next attempt is in `seconds`."""
+
+    delivery: Delivery
+    attempt: Attempt
+    state: Literal["delivered", "failed", "delayed"]
+    seconds: float = 0.0
+
+
 class Deliveries:
     """The `deliveries` collection; `_id` is the webhook-id, made from what makes a delivery unique."""
 
@@ -118,40 +128,37 @@ class Deliveries:
             claim = await self.leases.claim(limit, shares=shares)
         return [_delivery(document, self.leases.claimed_at(document)) for document in claim.documents]
 
-    async def delivered(self, delivery: Delivery, attempt: Attempt) -> bool:
-        """Records the attempt that succeeded. False: the delivery was no longer held."""
-        return await self._finish(delivery, "delivered", attempt)
+    async def record(self, endings: Sequence[Ending]) -> list[bool]:
+        """Records attempts in one call, and says of each whether its delivery was still held, so that it counts.
 
-    async def failed(self, delivery: Delivery, attempt: Attempt) -> bool:
-        """Records the last attempt, after which no other is made. False: the delivery was no longer held."""
-        return await self._finish(delivery, "failed", attempt)
+        It can be repeated after an error: what was recorded before counts.
+        """
+        writes = [self._ending(ending) for ending in endings]
+        if (await self._collection.bulk_write(writes, ordered=False)).matched_count == len(writes):
+            return [True] * len(writes)
+        ids = [ending.delivery.webhook_id for ending in endings]
+        found = await self._collection.find({"_id": {"$in": ids}}, {"recorded": 1}).to_list(None)
+        recorded = {document["_id"]: document.get("recorded") for document in found}
+        return [recorded.get(ending.delivery.webhook_id) == ending.delivery.token for ending in endings]
 
-    async def retry(self, delivery: Delivery, attempt: Attempt, seconds: float) -> bool:
-        """Records a failed attempt and puts the next one off for `seconds`. False: it was no longer held."""
-        kept = [*delivery.attempts, attempt][-_ATTEMPTS_KEPT:]
-        return await self.leases.delay(
-            delivery.token,
-            delivery.webhook_id,
-            seconds,
-            {"attempts_made": delivery.attempts_made + 1, "attempts": [asdict(made) for made in kept]},
+    def _ending(self, ending: Ending) -> UpdateOne:
+        delivery = ending.delivery
+        values = {
+            "attempts_made": delivery.attempts_made + 1,
+            "attempts": [asdict(made) for made in [*delivery.attempts, ending.attempt][-_ATTEMPTS_KEPT:]],
+            "recorded": delivery.token,
+        }
+        if ending.state == "delayed":
+            return self.leases.delaying(delivery.token, delivery.webhook_id, ending.seconds, values)
+        return UpdateOne(
+            {"_id": delivery.webhook_id, "lease.token": delivery.token},
+            {"$set": {"state": ending.state, **values}, "$unset": {"lease": ""}},
         )
 
     async def of_request(self, request_id: str) -> list[Delivery]:
         """Every delivery of a request."""
         found = await self._collection.find({"request_id": request_id}).to_list(None)
         return [_delivery(document) for document in found]
-
-    async def _finish(self, delivery: Delivery, state: str, attempt: Attempt) -> bool:
-        result = await self._collection.update_one(
-            {"_id": delivery.webhook_id, "lease.token": delivery.token},
-            {
-                "$set": {"state": state},
-                "$inc": {"attempts_made": 1},
-                "$push": {"attempts": {"$each": [asdict(attempt)], "$slice": -_ATTEMPTS_KEPT}},
-                "$unset": {"lease": ""},
-            },
-        )
-        return result.matched_count == 1
 
 
 def endpoint_of(url: str) -> str:

@@ -14,9 +14,10 @@ from typing import Any
 
 import pymongo
 import structlog
-from pymongo import IndexModel
+from pymongo import IndexModel, ReturnDocument, UpdateOne
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
+from libs.leases.claim import Claim, Unsure
 from libs.leases.shares import Shares
 from libs.leases.spread import Spread
 from libs.mongo import Collection, Document, Mongo, Session
@@ -36,32 +37,6 @@ class Fields:
     order: str
     due: str
     attempts: str = "attempts"
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Documents held under one token, in claim order.
-
-    `alone`: the one in it is to run with nothing beside it. Alone and empty, and not outrun: such a one is next; claim
-    again when nothing is held. `first` is where in the order the first document stood that could be claimed. `outrun`:
-    there were some, but others took them all; claim again at once.
-    """
-
-    token: str
-    documents: Sequence[Document]
-    alone: bool = False
-    first: float | None = None
-    outrun: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Unsure:
-    """A claim that was sent and of which it is not known what came."""
-
-    token: str
-    ids: Sequence[Any]
-    alone: bool
-    first: float
 
 
 class Leases:
@@ -92,7 +67,7 @@ class Leases:
         self._holder = holder
         self._suspect_after = suspect_after
         self._spread = spread or Spread()
-        self._unsure: _Unsure | None = None
+        self._unsure: Unsure | None = None
 
     @property
     def renewal_seconds(self) -> float:
@@ -116,8 +91,8 @@ class Leases:
         next, nothing else is claimed either, or it would wait for as long as there is other work. What has its share
         of `shares` is passed over.
 
-        Three round trips for any number: find, update those still pending, find what carries the token. When MongoDB
-        errs on the way, the next call begins with what may have been claimed all the same.
+        Three round trips for any number: find, update those still pending, find what carries the token; two for one.
+        When MongoDB errs on the way, the next call begins with what may have been claimed all the same.
         """
         if self._unsure is not None:
             return await self._recovered(self._unsure)
@@ -136,9 +111,9 @@ class Leases:
         if self._suspect_after is not None:
             # Looked at again, since one of them may have lost a lease since it was found.
             wanted["lost_leases"] = {"$gte" if alone else "$lt": self._suspect_after}
-        unsure = self._unsure = _Unsure(token, ids, alone, first)
+        unsure = self._unsure = Unsure(token, ids, alone, first)
         try:
-            await self._collection.update_many(wanted, [{"$set": {"state": PROCESSING, "lease": lease}}])
+            held = await self._mark(wanted, ids, lease)
         except PyMongoError:
             # The driver does not retry update_many, and the server may have done it: what carries the token is ours.
             held = await self.held({token}, ids)
@@ -150,14 +125,23 @@ class Leases:
             rest = [document_id for document_id in ids if document_id not in known]
             self._unsure = replace(unsure, ids=rest) if rest else None
             return claim
-        return self._claim_of(unsure, await self.held({token}, ids))
+        return self._claim_of(unsure, held)
 
-    async def _recovered(self, unsure: "_Unsure") -> Claim:
+    async def _mark(self, wanted: Document, ids: Sequence[Any], lease: Document) -> list[Document]:
+        """Puts the lease on what is wanted, and gives what has it: of one document in one round trip."""
+        change = [{"$set": {"state": PROCESSING, "lease": lease}}]
+        if len(ids) == 1:
+            only = await self._collection.find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
+            return [only] if only else []
+        await self._collection.update_many(wanted, change)
+        return await self.held({lease["token"]}, ids)
+
+    async def _recovered(self, unsure: Unsure) -> Claim:
         """What of a claim that erred was done after all, its lease begun anew."""
         await self.renew({unsure.token}, unsure.ids)
         return self._claim_of(unsure, await self.held({unsure.token}, unsure.ids))
 
-    def _claim_of(self, unsure: "_Unsure", held: Sequence[Document]) -> Claim:
+    def _claim_of(self, unsure: Unsure, held: Sequence[Document]) -> Claim:
         self._unsure = None
         self._spread.learn(len(unsure.ids), len(held))
         documents = sorted(held, key=lambda document: document[self._fields.order])
@@ -214,20 +198,17 @@ class Leases:
 
     async def delay(self, token: str, document_id: Any, seconds: float, values: Mapping[str, Any]) -> bool:
         """Puts a held document off for `seconds` and sets `values` on it. False: it was no longer held."""
-        result = await self._collection.update_one(
-            {"_id": document_id, "lease.token": token},
-            [
-                {
-                    "$set": {
-                        "state": DELAYED,
-                        self._fields.due: {"$add": ["$$NOW", round(seconds * 1000)]},
-                        **{name: {"$literal": value} for name, value in values.items()},
-                    }
-                },
-                {"$unset": "lease"},
-            ],
-        )
+        result = await self._collection.bulk_write([self.delaying(token, document_id, seconds, values)])
         return result.matched_count == 1
+
+    def delaying(self, token: str, document_id: Any, seconds: float, values: Mapping[str, Any]) -> UpdateOne:
+        """The write that `delay` makes, for a bulk."""
+        put_off = {
+            "state": DELAYED,
+            self._fields.due: {"$add": ["$$NOW", round(seconds * 1000)]},
+            **{name: {"$literal": value} for name, value in values.items()},
+        }
+        return UpdateOne({"_id": document_id, "lease.token": token}, [{"$set": put_off}, {"$unset": "lease"}])
 
     async def tend(self) -> int:
         """Takes back what was lost and promotes what is due, and says how many became pending by it."""

@@ -13,6 +13,7 @@ from libs.runtime.health import Health, serve_health
 from libs.runtime.lifecycle import Process
 from services.notifier.announcer import Announcer
 from services.notifier.courier import Courier
+from services.notifier.ledger import Ledger
 from services.notifier.rounds import Rounds
 from services.notifier.sender import Poster, Sender
 from services.notifier.settings import NotifierSettings
@@ -43,6 +44,8 @@ async def serve(settings: NotifierSettings, process: Process, *, poster: Poster 
         documents = await stack.enter_async_context(connected(settings, "notifier", stop=process.stop, health=health))
         deliveries = documents.deliveries
         session = await stack.enter_async_context(_session(settings))
+        ledger = Ledger(deliveries)
+        await stack.enter_async_context(ledger.running())
         holdings: Holdings[Delivery] = Holdings(
             deliveries.leases,
             settings.webhook_in_flight,
@@ -55,6 +58,7 @@ async def serve(settings: NotifierSettings, process: Process, *, poster: Poster 
         courier = Courier(
             deliveries,
             Sender(poster or session, settings.signing_key, total_seconds=settings.webhook_seconds),
+            ledger,
             holdings,
             each=max(1, settings.webhook_in_flight // 4),
             schedule=settings.webhook_schedule,

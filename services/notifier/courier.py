@@ -1,4 +1,4 @@
-"""Claims deliveries as slots come free, attempts them side by side, and writes down what came of each."""
+"""Claims deliveries as slots come free, attempts them side by side, and decides what comes of each."""
 
 import asyncio
 import random
@@ -7,16 +7,14 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from libs.documents import Deliveries, Delivery
+from libs.documents import Deliveries, Delivery, Ending
 from libs.leases import Holdings, Settle
 from libs.mongo import patiently
-from libs.runtime import metrics
 from libs.runtime.lifecycle import Stop
 from libs.runtime.trace import trace_id
 from libs.webhooks import next_attempt_seconds
+from services.notifier.ledger import Ledger
 from services.notifier.sender import Outcome, Sender
-
-_log = structlog.get_logger()
 
 
 class Courier:
@@ -30,6 +28,7 @@ class Courier:
         self,
         deliveries: Deliveries,
         sender: Sender,
+        ledger: Ledger,
         holdings: Holdings[Delivery],
         *,
         each: int,
@@ -39,6 +38,7 @@ class Courier:
     ) -> None:
         self._deliveries = deliveries
         self._sender = sender
+        self._ledger = ledger
         self._holdings = holdings
         self._each = each
         self._schedule = schedule
@@ -81,32 +81,15 @@ class Courier:
         ):
             outcome = await self._sender.send(delivery)
             settle()
-            # However long MongoDB takes to answer: an outcome that is not written down is an attempt made again.
-            async for attempt in patiently():
-                with attempt:
-                    await self._record(delivery, outcome)
+            await self._ledger.note(self._ending(delivery, outcome))
 
-    async def _record(self, delivery: Delivery, outcome: Outcome) -> None:
-        attempt = outcome.attempt
-        facts = {
-            "endpoint": delivery.endpoint,
-            "status": attempt.status,
-            "attempts": delivery.attempts_made + 1,
-            "milliseconds": round(attempt.seconds * 1000),
-        }
+    def _ending(self, delivery: Delivery, outcome: Outcome) -> Ending:
         if outcome.verdict == "delivered":
-            if _noted(await self._deliveries.delivered(delivery, attempt), "delivered", ""):
-                ended = attempt.started_at.timestamp() + attempt.seconds
-                metrics.WEBHOOK_AGE_SECONDS.observe(max(0.0, ended - delivery.rank))
-                _log.info("delivery.delivered", **facts)
-            return
-        code = attempt.error or ""
+            return Ending(delivery, outcome.attempt, "delivered")
         seconds = self._pause_seconds(delivery, outcome)
         if seconds is None:
-            if _noted(await self._deliveries.failed(delivery, attempt), "failed", code):
-                _log.warning("delivery.failed", code=code, detail=attempt.detail, **facts)
-        elif _noted(await self._deliveries.retry(delivery, attempt, seconds), "retry", code):
-            _log.info("delivery.retry", code=code, detail=attempt.detail, seconds=round(seconds, 3), **facts)
+            return Ending(delivery, outcome.attempt, "failed")
+        return Ending(delivery, outcome.attempt, "delayed", seconds)
 
     def _pause_seconds(self, delivery: Delivery, outcome: Outcome) -> float | None:
         """Until the next attempt; None: there is none."""
@@ -118,11 +101,3 @@ class Courier:
             jitter=self._jitter(),
             retry_after_seconds=outcome.retry_after_seconds,
         )
-
-
-def _noted(written: bool, outcome: str, code: str) -> bool:
-    """Counts the attempt, as fenced when the lease had passed to another notifier. Passes `written` on."""
-    metrics.WEBHOOK_ATTEMPTS.labels(outcome if written else "fenced", code).inc()
-    if not written:
-        _log.warning("delivery.fenced", outcome=outcome)
-    return written

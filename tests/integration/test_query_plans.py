@@ -1,7 +1,7 @@
 """The plan of every query that the documents and their leases send, in a database with much beside what they want."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,7 +10,7 @@ import pytest
 
 import libs.documents
 import libs.leases
-from libs.documents import Attempt, Documents, Failed, ImageFailure, NewDelivery, NewImage, NewRequest, Output
+from libs.documents import Attempt, Documents, Ending, Failed, ImageFailure, NewDelivery, NewImage, NewRequest, Output
 from libs.mongo import Mongo
 from tests.query_plans import EXPLAINED, UNPLANNED, Plan, Recorder, call_sites, lines_run, plan_of, statements
 
@@ -153,9 +153,14 @@ async def deliver(documents: Documents) -> None:
         assert await documents.deliveries.announce({closed.id: new}) == {closed.id}
     held = await documents.deliveries.claim(4, each=4)
     attempt = Attempt(datetime.now(UTC), 0.1, 500, "http_500", "", "127.0.0.1")
-    assert await documents.deliveries.delivered(held[0], attempt)
-    assert await documents.deliveries.failed(held[1], attempt)
-    assert await documents.deliveries.retry(held[2], attempt, 0)
+    endings = [
+        Ending(held[0], attempt, "delivered"),
+        Ending(held[1], attempt, "failed"),
+        Ending(held[2], attempt, "delayed", 0),
+    ]
+    assert await documents.deliveries.record(endings) == [True] * 3
+    stale = Ending(replace(held[3], token="0" * 32), attempt, "failed")
+    assert await documents.deliveries.record([*endings, stale]) == [True, True, True, False]
     assert len(await documents.deliveries.of_request(held[0].request_id)) == 4
     await documents.deliveries.leases.next_due_seconds()
     assert await documents.deliveries.leases.promote() == 1

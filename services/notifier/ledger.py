@@ -1,0 +1,66 @@
+"""Writes down what came of attempts, many in one call."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+
+from libs.documents import Deliveries, Ending
+from libs.mongo import patiently
+from libs.runtime import metrics
+from libs.runtime.batches import Batches
+
+_log = structlog.get_logger()
+_BATCH = 64
+
+
+class Ledger:
+    """Records the endings of attempts, and counts and logs them.
+
+    With a call for each, recording was a third of what a notifier asks of MongoDB.
+    """
+
+    def __init__(self, deliveries: Deliveries) -> None:
+        self._deliveries = deliveries
+        self._endings = Batches(self._record, most=_BATCH)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Records while the context lasts."""
+        async with self._endings.running("ledger"):
+            yield
+
+    async def note(self, ending: Ending) -> None:
+        """Returns once it is recorded, or known that the delivery was no longer held."""
+        _note(ending, written=await self._endings.result(ending))
+
+    async def _record(self, endings: Sequence[Ending]) -> Sequence[bool]:
+        # However long MongoDB takes to answer: an outcome that is not written down is an attempt made again.
+        written: list[bool] = []
+        async for attempt in patiently():
+            with attempt:
+                written = await self._deliveries.record(endings)
+        return written
+
+
+def _note(ending: Ending, *, written: bool) -> None:
+    """Counts and logs the attempt, as fenced when the lease had passed to another notifier."""
+    delivery, attempt, code = ending.delivery, ending.attempt, ending.attempt.error or ""
+    state = "retry" if ending.state == "delayed" else ending.state
+    metrics.WEBHOOK_ATTEMPTS.labels(state if written else "fenced", code).inc()
+    facts = {
+        "endpoint": delivery.endpoint,
+        "status": attempt.status,
+        "attempts": delivery.attempts_made + 1,
+        "milliseconds": round(attempt.seconds * 1000),
+    }
+    if not written:
+        _log.warning("delivery.fenced", outcome=state)
+    elif ending.state == "delivered":
+        ended = attempt.started_at.timestamp() + attempt.seconds
+        metrics.WEBHOOK_AGE_SECONDS.observe(max(0.0, ended - delivery.rank))
+        _log.info("delivery.delivered", **facts)
+    elif ending.state == "failed":
+        _log.warning("delivery.failed", code=code, detail=attempt.detail, **facts)
+    else:
+        _log.info("delivery.retry", code=code, detail=attempt.detail, seconds=round(ending.seconds, 3), **facts)
