@@ -2,5 +2,6 @@
 
 A seed set of every format is mutated; under a budget of 12 megapixels each input must end in a picture or a reason,
 within the CPU seconds of its output format and 512 MiB, and the pool must live on. Prints the seed, the counts by
-reason and the worst time and memory; an input that broke a bound is kept, and the exit code is 1.
+reason and the worst time and memory. An input that broke a bound, ended its worker or met a mistake in the code is kept
+in `.fuzz/`, and the exit code is 1.
 """

@@ -39,6 +39,19 @@ CHOICES: tuple[dict[str, Any], ...] = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What came of one input: the format of a picture or a reason, CPU seconds and bytes, and what else is to be told.
+
+    Of an input that ended its worker the seconds are those that went by, and the bytes are not known.
+    """
+
+    outcome: str
+    seconds: float
+    taken_bytes: int = 0
+    detail: str = ""
+
+
 @dataclass
 class Tally:
     """What came of all inputs so far."""
@@ -48,16 +61,18 @@ class Tally:
     worst_bytes: int = 0
     broken: list[str] = field(default_factory=list)
 
-    def note(self, form: str, outcome: str, seconds: float, taken: int) -> list[str]:
-        """Counts one input; which of its bounds it broke."""
-        self.counts[outcome] += 1
-        self.worst_seconds[form] = max(seconds, self.worst_seconds.get(form, 0.0))
-        self.worst_bytes = max(taken, self.worst_bytes)
+    def note(self, form: str, ending: Ending) -> list[str]:
+        """Counts one input; what it broke. A reason is no excuse where a worker died or tripped over our own code."""
+        self.counts[ending.outcome] += 1
+        self.worst_seconds[form] = max(ending.seconds, self.worst_seconds.get(form, 0.0))
+        self.worst_bytes = max(ending.taken_bytes, self.worst_bytes)
         broken = []
-        if seconds > MOST_SECONDS[form]:
-            broken.append(f"{seconds:.2f} s")
-        if taken > MOST_BYTES:
-            broken.append(f"{taken / 2**20:.0f} MiB")
+        if ending.outcome == "worker_crashed":
+            broken.append(ending.detail)
+        if ending.seconds > MOST_SECONDS[form]:
+            broken.append(f"{ending.seconds:.2f} s")
+        if ending.taken_bytes > MOST_BYTES:
+            broken.append(f"{ending.taken_bytes / 2**20:.0f} MiB")
         return broken
 
 
@@ -74,19 +89,17 @@ async def fuzz(minutes: float, seed: int, workers: int, kept: Path) -> Tally:
             asked = rng.choice(CHOICES)
             options = Options(max_pixels=MAX_PIXELS, **asked)
             form = form_of(options, name.split()[0])
-            outcome, seconds, taken = await ended(pool, data, options)
-            if broken := tally.note(form, outcome, seconds, taken):
-                tally.broken.append(keep(kept, data, f"{name} {asked} {outcome}: {', '.join(broken)}"))
-            elif outcome == "worker_crashed":
-                keep(kept, data, f"{name} {asked} {outcome}")
+            ending = await ended(pool, data, options)
+            if broken := tally.note(form, ending):
+                tally.broken.append(keep(kept, data, f"{name} {asked} {ending.outcome}: {', '.join(broken)}"))
 
     async with CodecPool(workers, WORKER_BYTES, STALLED_SECONDS, task=measured) as pool:
         async with asyncio.TaskGroup() as group:
             for number in range(workers):
                 group.create_task(feed(pool, random.Random(seed + number)), name=f"fuzz {number}")  # noqa: S311
-        outcome, _, _ = await ended(pool, encoded(quarters(), "PNG"), Options())
-        if outcome != "jpeg":
-            tally.broken.append(f"the pool is dead: {outcome}")
+        last = await ended(pool, encoded(quarters(), "PNG"), Options())
+        if last.outcome != "jpeg":
+            tally.broken.append(f"the pool is dead: {last.outcome} {last.detail}")
     return tally
 
 
@@ -97,15 +110,15 @@ def form_of(options: Options, source: str) -> str:
     return source if source in MOST_SECONDS else "png"
 
 
-async def ended(pool: CodecPool, data: bytes, options: Options) -> tuple[str, float, int]:
-    """How an input ended, CPU seconds and bytes; of one that ended its worker the seconds that went by."""
+async def ended(pool: CodecPool, data: bytes, options: Options) -> Ending:
+    """How an input ended."""
     began = time.monotonic()
     try:
         result = await pool.compress(data, options)
     except ImageError as error:
-        return error.code, time.monotonic() - began, 0
-    facts = json.loads(result.data)
-    return facts["outcome"], facts["seconds"], facts["bytes"]
+        raised = getattr(error.__cause__, "traceback", "")  # in the worker, as pebble hands it over
+        return Ending(error.code, time.monotonic() - began, detail=f"{error.detail} {raised}".strip())
+    return Ending(**json.loads(result.data))
 
 
 def keep(folder: Path, data: bytes, what: str) -> str:

@@ -20,7 +20,7 @@ def measured(data: bytes, options: Options) -> Compressed:
         outcome, size = error.code, (0, 0)
     except MemoryError:
         outcome, size = "too_complex", (0, 0)
-    facts = {"outcome": outcome, "seconds": time.process_time() - began, "bytes": _peak()}
+    facts = {"outcome": outcome, "seconds": time.process_time() - began, "taken_bytes": _peak()}
     return Compressed.jpeg(json.dumps(facts).encode(), size, source_bytes=len(data))
 
 
