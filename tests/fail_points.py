@@ -39,9 +39,8 @@ async def held_command(
     try:
         yield reached
     finally:
-        async for attempt in patiently():  # the server that was told may be gone, and its connections with it
-            with attempt:
-                await admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+        # The server that was told may be gone, and its connections with it.
+        await patiently(lambda: admin.command({"configureFailPoint": "failCommand", "mode": "off"}))
 
 
 @asynccontextmanager

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 from pymongo import IndexModel, UpdateOne
 
 from libs.documents.requests import Requests
-from libs.leases import Fields, Leases, Shares
+from libs.leases import Fields, Leases, Shares, Spread
 from libs.mongo import Collection, Document, Mongo, Session
 
 _ATTEMPTS_KEPT = 20
+_AHEAD = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,15 @@ class Deliveries:
         self._collection: Collection = mongo.collection("deliveries")
         fields = Fields("rank", "next_attempt_at", "attempts_made")
         # Nothing of a delivery is decoded by its holder, so it is not what ended one that died.
-        self.leases = Leases(mongo, "deliveries", fields, seconds=lease_seconds, holder=holder, suspect_after=None)
+        self.leases = Leases(
+            mongo,
+            "deliveries",
+            fields,
+            seconds=lease_seconds,
+            holder=holder,
+            suspect_after=None,
+            spread=Spread(ahead=_AHEAD),
+        )
 
     async def ensure_indexes(self) -> None:
         """Makes one partial index per state that is searched for, and one to list a request's deliveries."""

@@ -96,7 +96,7 @@ class Leases:
         """
         if self._unsure is not None:
             return await self._recovered(self._unsure)
-        front = await self._front(self._spread.front(limit), start, shares)
+        front = self._recalled(shares) or await self._front(self._spread.front(limit), start, shares)
         token = secrets.token_hex(16)
         if not front:
             return Claim(token, [])
@@ -159,6 +159,10 @@ class Leases:
             wanted, projection, sort=[(self._fields.order, 1)], limit=limit, batch_size=limit
         ).to_list(None)
         return shares.admit(found) if shares is not None else found
+
+    def _recalled(self, shares: Shares | None) -> list[Document]:
+        remembered = self._spread.recall()
+        return shares.admit(remembered) if shares is not None else remembered
 
     def _is_suspect(self, document: Document) -> bool:
         return self._suspect_after is not None and document["lost_leases"] >= self._suspect_after

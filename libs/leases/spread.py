@@ -1,9 +1,12 @@
 """How far from the front of the queue a claim takes its documents, so that claimers keep out of each other's way."""
 
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from libs.mongo import Document
+
+_REMEMBERED_SECONDS = 0.25
 
 
 class Spread:
@@ -14,21 +17,35 @@ class Spread:
     is wide enough for all of them; by how much is learned from what it got, as a sender learns its share of a network
     (doubled when most was lost, one less when nothing was). `most` is the widest, and bounds how far out of order
     documents are claimed.
+
+    Where slots come free one by one, looking for a document is half of the claim. So `ahead` are found beside those
+    that are claimed, and for a quarter of a second claims take from these: what comes meanwhile waits behind so many.
     """
 
-    def __init__(self, most: int = 16) -> None:
+    def __init__(self, most: int = 16, *, ahead: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
+        self._ahead = ahead
+        self._clock = clock
         self._claims = 1
+        self._remembered: list[Document] = []
+        self._forget_at = 0.0
 
     def front(self, limit: int) -> int:
-        """How many documents a claim of `limit` looks at."""
-        return limit * self._claims
+        """How many documents a claim of `limit` now looks for."""
+        self._forget_at = self._clock() + _REMEMBERED_SECONDS
+        return (limit + self._ahead) * self._claims
 
     def pick(self, front: Sequence[Document], limit: int) -> list[Document]:
-        """The documents of the front to claim, in its order."""
-        if len(front) <= limit:
-            return list(front)
-        return [front[index] for index in sorted(random.sample(range(len(front)), limit))]
+        """The documents of the front to claim, in its order; those to claim next are remembered."""
+        picked = list(front)
+        if len(front) > limit + self._ahead:
+            picked = [front[index] for index in sorted(random.sample(range(len(front)), limit + self._ahead))]
+        self._remembered = picked[limit:]
+        return picked[:limit]
+
+    def recall(self) -> list[Document]:
+        """What was found before and is still to be claimed."""
+        return self._remembered if self._clock() < self._forget_at else []
 
     def learn(self, wanted: int, got: int) -> None:
         """A claim of `wanted` documents has got so many."""

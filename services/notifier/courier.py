@@ -56,9 +56,7 @@ class Courier:
     async def _refill(self) -> None:
         while not self._stop.is_set:
             await self._holdings.wait()
-            async for attempt in patiently():
-                with attempt:
-                    await self.fill()
+            await patiently(self.fill)
 
     async def fill(self) -> bool:
         """Starts deliveries until none is left, every slot is taken or every endpoint has its share; true when any."""

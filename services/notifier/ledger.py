@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -36,11 +37,7 @@ class Ledger:
 
     async def _record(self, endings: Sequence[Ending]) -> Sequence[bool]:
         # However long MongoDB takes to answer: an outcome that is not written down is an attempt made again.
-        written: list[bool] = []
-        async for attempt in patiently():
-            with attempt:
-                written = await self._deliveries.record(endings)
-        return written
+        return await patiently(partial(self._deliveries.record, endings))
 
 
 def _note(ending: Ending, *, written: bool) -> None:

@@ -69,15 +69,11 @@ class Attempts:
     async def _discard(self, image: HeldImage) -> None:
         """Removes an image without its request: nobody can ask for it, and it is counted nowhere."""
         _log.warning("image.orphaned")
-        async for attempt in patiently():
-            with attempt:
-                await self._documents.images.leases.discard(image.token, image.document_id)
+        await patiently(lambda: self._documents.images.leases.discard(image.token, image.document_id))
 
     async def _put_off(self, image: HeldImage, retry: _Retry) -> None:
-        async for attempt in patiently():
-            with attempt:
-                if not await self._documents.images.retry(image, retry.error, retry.seconds):
-                    metrics.IMAGES_FENCED.inc()
+        if not await patiently(lambda: self._documents.images.retry(image, retry.error, retry.seconds)):
+            metrics.IMAGES_FENCED.inc()
 
     async def _outcome(self, image: HeldImage, brief: Brief) -> Outcome | _Retry:
         if image.attempts >= self._settings.max_attempts:

@@ -33,13 +33,10 @@ class Briefs:
         """The request's brief, marking the request as processing when this watcher meets it; None: it is gone."""
         if brief := self._known.get(request_id):
             return brief
-        request, started = None, False
-        async for attempt in patiently():
-            with attempt:
-                # Side by side, since the first image waits for it.
-                request, started = await asyncio.gather(
-                    self._requests.get(request_id), self._requests.start(request_id)
-                )
+        # Side by side, since the first image waits for it.
+        request, started = await patiently(
+            lambda: asyncio.gather(self._requests.get(request_id), self._requests.start(request_id))
+        )
         if request is None:
             return None
         brief = Brief(request.options, request.total, request.trace, request.created_at)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import structlog
 
@@ -54,10 +55,7 @@ class Closing:
     async def _check(self, request_id: str, total: int) -> None:
         while request_id in self._wanted:
             self._wanted.discard(request_id)
-            left = 0
-            async for attempt in patiently():
-                with attempt:
-                    left = await self._close(request_id, total)
+            left = await patiently(partial(self._close, request_id, total))
             await self._pause(min(left * _SECONDS_PER_IMAGE_LEFT, _LONGEST_PAUSE_SECONDS))
         del self._checks[request_id]
 

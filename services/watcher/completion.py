@@ -62,9 +62,11 @@ class Completion:
 
     async def _settle(self, batch: list[_Entry]) -> set[HeldImage]:
         settled: set[HeldImage] = set()
-        async for attempt in patiently():
-            with attempt:
-                settled.update(await self._documents.images.finish([(entry.image, entry.outcome) for entry in batch]))
+
+        async def finish() -> None:
+            settled.update(await self._documents.images.finish([(entry.image, entry.outcome) for entry in batch]))
+
+        await patiently(finish)
         return settled
 
 

@@ -5,6 +5,7 @@ import random
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -80,9 +81,7 @@ async def finish_together(finishers: Sequence[Documents], request_id: str, held:
         for index, batch in enumerate(batches):
             if index % FINISHERS not in {number, (number + 1) % FINISHERS}:
                 continue
-            async for attempt in patiently():
-                with attempt:
-                    await finishers[number].images.finish([(image, outcome_of(image)) for image in batch])
+            await patiently(partial(finishers[number].images.finish, [(image, outcome_of(image)) for image in batch]))
             if status := await finishers[number].requests.close_if_done(request_id, total):
                 closings.append(status)
 
@@ -209,9 +208,7 @@ async def test_a_request_is_closed_once_by_loader_finishers_and_sweeps(
             async def take(replica: Documents, request_id: str, done: asyncio.Event) -> None:
                 while not done.is_set():
                     _, held = await replica.images.claim(BATCH)
-                    async for attempt in patiently():
-                        with attempt:
-                            await replica.images.finish([(image, outcome_of(image)) for image in held])
+                    await patiently(partial(replica.images.finish, [(image, outcome_of(image)) for image in held]))
                     await replica.requests.close_if_done(request_id, total)
                     await replica.requests.sweep()
                     request = await replica.requests.get(request_id)

@@ -28,3 +28,19 @@ def test_a_claim_takes_different_documents_of_a_wide_front_in_their_order() -> N
     picks = [[document["_id"] for document in spread.pick(front, 8)] for _ in range(20)]
     assert all(pick == sorted(set(pick)) and len(pick) == 8 for pick in picks)
     assert len({tuple(pick) for pick in picks}) > 1
+
+
+def test_what_was_found_beside_a_claim_is_claimed_next_for_a_while() -> None:
+    """The documents behind those that were claimed come back in their order, each once, until they are too old."""
+    now = 0.0
+    spread = Spread(ahead=3, clock=lambda: now)
+    front = [{"_id": number} for number in range(4)]
+    assert spread.front(1) == 4
+    assert spread.recall() == []
+    assert spread.pick(front, 1) == front[:1]
+    assert spread.recall() == front[1:]
+    assert spread.pick(spread.recall(), 2) == front[1:3]
+    now = 0.2
+    assert spread.recall() == front[3:]
+    now = 0.3
+    assert spread.recall() == []
