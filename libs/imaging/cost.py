@@ -4,6 +4,7 @@ The figures are the worst of `python -m tests.bench.codec_costs` (2 cores of an 
 and a fifth more: CMYK that is turned, progressive JPEG without subsampling, transparency in 16 bits, lossless WebP.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from libs.imaging import geometry, header
@@ -46,33 +47,46 @@ _SAMPLE_PIXELS, _SAMPLE_NANOSECONDS = 1 << 20, 80
 _LEAST_SECONDS, _SLOWER = 5.0, 8
 
 
-def cost_bytes(data: bytes, options: Options) -> int:
-    """How much memory compressing `data` takes at the most, in bytes.
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What compressing an image takes at the most.
 
-    Read off the header in microseconds. It is the address space that a worker gets for the image, and what the image
-    counts for where the images in work are limited by their bytes.
+    `memory_bytes` is the address space that a worker gets for it, and what it counts for among the images in work.
+    `seconds` is CPU time.
+    """
+
+    memory_bytes: int
+    seconds: float
+
+
+def cost_of(data: bytes, options: Options) -> Cost:
+    """What compressing `data` takes, read off its header in microseconds and without a decoder.
+
+    An image whose size cannot be told costs as much as any that is let in.
     """
     known = header.read(data)
     if known is None:  # no image: found out by its first bytes
-        return _BASE_BYTES
+        return Cost(_BASE_BYTES, _LEAST_SECONDS)
     pixels, written = _sizes(known, options)
-    (extra, _) = _encoder(known.source, options)
-    return _BASE_BYTES + _FILES * len(data) + pixels * _decoder(known)[0] + written * extra
+    decode_bytes, decode_nanoseconds = _decoder(known)
+    encode_bytes, encode_nanoseconds = _encoder(known.source, options)
+    memory_bytes = _BASE_BYTES + _FILES * len(data) + pixels * decode_bytes + written * encode_bytes
+    nanoseconds = pixels * decode_nanoseconds + written * encode_nanoseconds
+    if options.quality == "auto":
+        nanoseconds += _TRIES * min(written, _SAMPLE_PIXELS) * (encode_nanoseconds + _SAMPLE_NANOSECONDS)
+    elif options.target_ratio is not None or options.max_bytes is not None:
+        nanoseconds += (_TRIES - 1) * written * encode_nanoseconds
+    return Cost(memory_bytes, _LEAST_SECONDS + _SLOWER * nanoseconds / 1e9)
+
+
+def cost_bytes(data: bytes, options: Options) -> int:
+    """How much memory compressing `data` takes at the most, in bytes."""
+    return cost_of(data, options).memory_bytes
 
 
 def cost_seconds(data: bytes, options: Options) -> float:
-    """How long compressing `data` may take: CPU time, and wall-clock time with a core for itself."""
-    known = header.read(data)
-    if known is None:
-        return _LEAST_SECONDS
-    pixels, written = _sizes(known, options)
-    (_, nanoseconds) = _encoder(known.source, options)
-    total = pixels * _decoder(known)[1] + written * nanoseconds
-    if options.quality == "auto":
-        total += _TRIES * min(written, _SAMPLE_PIXELS) * (nanoseconds + _SAMPLE_NANOSECONDS)
-    elif options.target_ratio is not None or options.max_bytes is not None:
-        total += (_TRIES - 1) * written * nanoseconds
-    return _LEAST_SECONDS + _SLOWER * total / 1e9
+    """How much CPU time compressing `data` may take."""
+    return cost_of(data, options).seconds
 
 
 def _sizes(known: header.Header, options: Options) -> tuple[int, int]:

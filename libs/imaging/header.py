@@ -12,6 +12,12 @@ _JPEG_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9), 0xFF})
 _HEAD_BYTES = 1 << 18
 _TIFF_SIZES = {256: 0, 257: 1}
 
+# Real files have tens of entries, a handful of boxes and an extent or two.
+_MAX_ENTRIES = 1000
+_MAX_BOXES = 16
+_MAX_EXTENTS = 100
+_BOX_HEAD_BYTES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -102,7 +108,7 @@ def _tiff(data: bytes) -> tuple[int, int]:
     (offset,) = struct.unpack_from(f"{order}I", data, 4)
     (entries,) = struct.unpack_from(f"{order}H", data, offset)
     size = [0, 0]
-    for index in range(entries):
+    for index in range(min(entries, _MAX_ENTRIES)):
         tag, kind, _ = struct.unpack_from(f"{order}HHI", data, offset + 2 + 12 * index)
         if tag in _TIFF_SIZES:
             form = "H" if kind == 3 else "I"
@@ -112,13 +118,29 @@ def _tiff(data: bytes) -> tuple[int, int]:
 
 def _avif(data: bytes) -> tuple[int, int]:
     """The largest of the image spatial extents (ISO/IEC 23008-12, 6.5.3): a grid's tiles have theirs too."""
-    sizes = []
-    position = data.find(b"ispe", 0, _HEAD_BYTES)
-    while position >= 0:
+    start, end = _meta_box(data)
+    sizes: list[tuple[int, int]] = []
+    position = data.find(b"ispe", start, end)
+    while position >= 0 and len(sizes) < _MAX_EXTENTS:
         sizes.append(struct.unpack_from(">II", data, position + 8))
-        position = data.find(b"ispe", position + 4, _HEAD_BYTES)
+        position = data.find(b"ispe", position + 4, end)
+    if position >= 0:
+        raise ValueError("more extents than any picture has")
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     return width, height
+
+
+def _meta_box(data: bytes) -> tuple[int, int]:
+    """Where the box lies that tells of a file's items (ISO/IEC 14496-12, 8.11.1), which as a rule is the second."""
+    position = 0
+    for _ in range(_MAX_BOXES):
+        size, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"meta":
+            return position, position + min(size or _HEAD_BYTES, _HEAD_BYTES)
+        if size < _BOX_HEAD_BYTES:
+            break
+        position += size
+    raise ValueError("no meta box")
 
 
 _READERS = {

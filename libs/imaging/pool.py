@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import time
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Self
@@ -11,23 +12,36 @@ from typing import Self
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from libs.imaging import worker
+from libs.imaging.budget import Budget
 from libs.imaging.compression import compress
-from libs.imaging.cost import cost_bytes, cost_seconds
+from libs.imaging.cost import cost_of
 from libs.imaging.options import Options
 from libs.imaging.reasons import ImageError
 from libs.imaging.result import Compressed
 
+# Workers have a low priority and get less than a core where others want it: an image that has had four times its CPU
+# time by the clock, and not used it up, hangs.
+_STARVED = 4
+
 # A worker that died with the lock of the shared pipe in its hand leaves pebble unable to notice anything, overruns
-# included. So each task has this much more time than its own (a worker may have to start), then the pool is renewed.
-_STUCK_SECONDS = 30.0
+# included. So each task has this much more time than its own from when a worker took it, then the pool is renewed.
+_STUCK_SECONDS = 15.0
+
+# No worker takes it before one has started, and that is a second's work, which may take minutes on a busy machine.
+_START_SECONDS = 300.0
+
+_Order = tuple[worker.Task, bytes, Options, float, int]
+"""The arguments of `worker.run`."""
 
 
 class CodecPool:
     """Runs `compress` in `workers` processes, each with `memory_bytes` of address space, `task_seconds` for an image.
 
-    These are the most; an image gets what `libs.imaging.cost` says of it. Its time counts twice: CPU time, which the
-    kernel enforces, and wall-clock time. A worker is replaced after `tasks_per_worker` images. `task` is what the
-    workers run; it must be importable by name.
+    These are the most; an image gets what `libs.imaging.cost` says of it. Its time is CPU time, which the kernel
+    enforces; by the clock it may take four times as long. Together the images in work take `budget_bytes` at the most
+    (default: what the workers may), first come, first served; one that takes more than that is worked on alone. A
+    worker is replaced after `tasks_per_worker` images. `task` is what the workers run; it must be importable by name.
+    `stuck_seconds` is how long a task may be overdue before all workers are replaced.
 
     An async context manager, to be entered in the event loop's own thread: Linux kills workers when the thread that
     started them ends.
@@ -39,15 +53,19 @@ class CodecPool:
         memory_bytes: int,
         task_seconds: float,
         *,
+        budget_bytes: int | None = None,
         tasks_per_worker: int = 500,
         task: worker.Task = compress,
+        stuck_seconds: float = _STUCK_SECONDS,
     ) -> None:
         self._workers = workers
         self._memory_bytes = memory_bytes
         self._task_seconds = task_seconds
         self._tasks_per_worker = tasks_per_worker
         self._task = task
+        self._stuck_seconds = stuck_seconds
         self._slots = asyncio.Semaphore(workers)
+        self._budget = Budget(workers * memory_bytes if budget_bytes is None else budget_bytes)
         self._renewing = asyncio.Lock()
         self._running: _Generation | None = None
 
@@ -73,23 +91,30 @@ class CodecPool:
         """Compresses one image as soon as a worker is free. When cancelled, the worker's process is ended too.
 
         Raises:
-            ImageError: the image's own reason; `too_complex` when it overran its time or memory; `worker_crashed`,
-                retryable, when its process died or the pool was closed.
+            ImageError: the image's own reason; `too_complex` when it overran its CPU time or memory, retryable when it
+                took too long by the clock alone; `worker_crashed`, retryable, when its process died or the pool was
+                closed.
         """
-        seconds = min(self._task_seconds, cost_seconds(data, options))
-        memory_bytes = min(self._memory_bytes, cost_bytes(data, options))
-        lost: BrokenProcessPool | None = None
-        async with self._slots:
-            for _ in range(2):
-                running = self._running
-                if running is None:
-                    raise ImageError("worker_crashed", "the codec pool is closed", retryable=True)
+        cost = cost_of(data, options)
+        seconds = min(self._task_seconds, cost.seconds)
+        memory_bytes = min(self._memory_bytes, cost.memory_bytes)
+        order = (self._task, data, options, seconds, memory_bytes)
+        async with self._slots, self._budget.share(memory_bytes):
+            try:
+                running = self._generation_in_use()
                 try:
-                    return await running.run(self._task, data, options, seconds, memory_bytes)
-                except BrokenProcessPool as error:
-                    lost = error
+                    return await running.run(order, seconds)
+                except BrokenProcessPool:
                     await self._renew(running)
-        raise ImageError("worker_crashed", f"worker processes cannot be kept: {lost}", retryable=True) from lost
+                    return await self._generation_in_use().run(order, seconds)
+            except BrokenProcessPool as error:
+                detail = f"worker processes cannot be kept: {error.__cause__ or error}"
+                raise ImageError("worker_crashed", detail, retryable=True) from error
+
+    def _generation_in_use(self) -> "_Generation":
+        if self._running is None:
+            raise ImageError("worker_crashed", "the codec pool is closed", retryable=True)
+        return self._running
 
     async def _renew(self, broken: "_Generation") -> None:
         """Replaces a pool whose bookkeeping is lost: pebble gives up if a worker dies while none has a task."""
@@ -107,40 +132,40 @@ class CodecPool:
                 initargs=(os.getpid(), self._memory_bytes, self._task.__module__),
                 # This process has threads; a fork of it might inherit a lock that nobody will release.
                 context=multiprocessing.get_context("spawn"),
-            )
+            ),
+            self._stuck_seconds,
         )
 
 
 class _Generation:
     """One pebble pool, from its start to its end, and the tasks that are in it."""
 
-    def __init__(self, pool: ProcessPool) -> None:
+    def __init__(self, pool: ProcessPool, stuck_seconds: float) -> None:
         self._pool = pool
+        self._stuck_seconds = stuck_seconds
         self._futures: set[ProcessFuture[Compressed]] = set()
         if not pool.active:  # asking starts it
             raise BrokenProcessPool("the codec pool did not start")
 
-    async def run(
-        self, task: worker.Task, data: bytes, options: Options, seconds: float, memory_bytes: int
-    ) -> Compressed:
-        """Runs one task. Raises ImageError, or BrokenProcessPool if the pool lost it through no fault of its own."""
+    async def run(self, order: _Order, seconds: float) -> Compressed:
+        """Runs one task of so much CPU time.
+
+        Raises ImageError, or BrokenProcessPool if the pool lost it through no fault of its own.
+        """
         try:
-            future = self._pool.schedule(worker.run, args=(task, data, options, seconds, memory_bytes), timeout=seconds)
+            future = self._pool.schedule(worker.run, args=order, timeout=_STARVED * seconds)
         except RuntimeError as error:
             raise BrokenProcessPool(str(error)) from error
         self._futures.add(future)
-        deadline = asyncio.timeout(seconds + _STUCK_SECONDS)
         try:
-            async with deadline:
-                return await asyncio.wrap_future(future)
+            return await self._answer(future, _STARVED * seconds)
         except (ImageError, BrokenProcessPool):
             raise
         except ProcessExpired as error:
             raise _death(error) from error
         except TimeoutError as error:
-            if deadline.expired():
-                raise BrokenProcessPool("the codec pool does not answer") from error
-            raise ImageError("too_complex", f"took more than {seconds:g} s") from error
+            detail = f"not done after {_STARVED * seconds:g} s, and less than {seconds:g} s of CPU time"
+            raise ImageError("too_complex", detail, retryable=True) from error
         except asyncio.CancelledError as error:
             current = asyncio.current_task()
             if current is None or current.cancelling():
@@ -150,6 +175,20 @@ class _Generation:
             raise ImageError("worker_crashed", f"{type(error).__name__}: {error}", retryable=True) from error
         finally:
             self._futures.discard(future)
+
+    async def _answer(self, future: ProcessFuture[Compressed], seconds: float) -> Compressed:
+        """What came of a task, which pebble ends `seconds` after a worker took it; raises BrokenProcessPool if not."""
+        answer = asyncio.wrap_future(future)
+        began = time.monotonic()
+        is_taken = False
+        try:
+            while not (await asyncio.wait({answer}, timeout=seconds + self._stuck_seconds))[0]:
+                if is_taken or time.monotonic() - began > _START_SECONDS:
+                    raise BrokenProcessPool("the codec pool does not answer")
+                is_taken = future.running()
+        finally:
+            answer.cancel()  # and the task with it, unless it is done
+        return await answer
 
     async def stop(self) -> None:
         """Ends every worker and thread of the pool; tasks in it see BrokenProcessPool."""

@@ -183,7 +183,15 @@ class CompressionSettings(_Group):
     max_download_bytes: int = Field(default=64 * 2**20, gt=0, description="Largest source image.")
     max_pixels: int = Field(default=50_000_000, gt=0, description="Largest source image in pixels, width times height.")
     worker_memory_bytes: int = Field(default=2 * 2**30, gt=0, description="Address-space limit of one codec process.")
-    worker_seconds: float = Field(default=60.0, gt=0, description="CPU and wall-clock limit for compressing one image.")
+    worker_seconds: float = Field(
+        default=60.0, gt=0, description="CPU time that compressing one image may take; by the clock four times as much."
+    )
+    # A JPEG of fifty megapixels that becomes another takes that much (`libs.imaging.cost`).
+    codec_memory_bytes: int = Field(
+        default_factory=lambda settings: settings["workers"] * 2**30,
+        gt=0,
+        description="Memory of all images in one watcher's codec processes. Default: 1 GiB for each process.",
+    )
     max_attempts: int = Field(default=5, ge=1, description="Tries per image before it fails for good.")
     retry_seconds: float = Field(
         default=2.0, gt=0, description="First pause before an image is tried again; doubles, with jitter."
@@ -255,6 +263,8 @@ def load(settings: type[SettingsT], **overrides: Any) -> SettingsT:
     except ValidationError as error:
         problems = []
         for problem in error.errors(include_url=False, include_input=False):
+            if problem["type"] == "default_factory_not_called":  # for a setting that is wrong itself
+                continue
             location = problem["loc"]
             field = str(location[0]) if location else ""
             name = environment_name(settings, field) if field in settings.model_fields else field

@@ -37,3 +37,13 @@ def misbehave(data: bytes, options: Options) -> Compressed:
             Path(path).write_text(str(os.getpid()))  # a FIFO: whoever reads it knows that the task is running
             signal.pause()
     return Compressed.jpeg(str(os.getpid()).encode(), (1, 1), source_bytes=0)
+
+
+def count(data: bytes, options: Options) -> Compressed:
+    """Answers with how many workers ran this at once, at the most, in the folder that `data` names."""
+    folder = Path(data.decode())
+    own = folder / str(os.getpid())
+    own.touch()
+    most = max(len(list(folder.iterdir())) for _ in range(3000))
+    own.unlink()
+    return Compressed.jpeg(b"%d" % most, (1, 1), source_bytes=options.max_pixels)

@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 
 from libs.imaging import CodecPool, Compressed, ImageError, Options, compress, cost_bytes
-from tests.unit.codec_tasks import misbehave
+from tests.unit import slow_codec
+from tests.unit.codec_tasks import count, misbehave
 from tests.unit.pictures import encoded, photograph
 
 OPTIONS = Options()
@@ -27,8 +28,8 @@ def pool(workers: int = 2, task_seconds: float = 30.0, tasks_per_worker: int = 5
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def hasty() -> AsyncIterator[CodecPool]:
-    """A pool in which one second is all that an image gets; the tests share it, since it has to survive them."""
-    async with pool(task_seconds=1.0) as opened:
+    """A pool in which half a second is all that an image gets; the tests share it, since it has to survive them."""
+    async with pool(task_seconds=0.5) as opened:
         yield opened
 
 
@@ -89,11 +90,15 @@ async def test_an_image_that_kills_its_worker_fails_alone(hasty: CodecPool, orde
     assert await worker_of(hasty) > 0
 
 
-@pytest.mark.parametrize("order", [b"hang", b"spin", b"memory", b"xcpu"])
-async def test_an_image_that_overruns_its_limits_is_too_complex(hasty: CodecPool, order: bytes) -> None:
-    """Wall-clock time, CPU time and memory; trying again would not help."""
+@pytest.mark.parametrize(
+    ("order", "retryable"), [(b"spin", False), (b"memory", False), (b"xcpu", False), (b"hang", True)]
+)
+async def test_an_image_that_overruns_its_limits_is_too_complex(
+    hasty: CodecPool, order: bytes, retryable: bool
+) -> None:
+    """CPU time and memory, which another try would take again, and time by the clock, which others may have taken."""
     error = await failure(hasty, order)
-    assert (error.code, error.retryable) == ("too_complex", False)
+    assert (error.code, error.retryable) == ("too_complex", retryable)
     assert await worker_of(hasty) > 0
 
 
@@ -106,6 +111,29 @@ async def test_an_image_gets_as_much_memory_as_it_costs() -> None:
         error = await failure(opened, order)
         assert (error.code, error.retryable) == ("too_complex", False)
         assert await worker_of(opened) == before
+
+
+@pytest.mark.parametrize(("images", "at_once"), [(0.5, 1), (2.0, 2)])
+async def test_no_more_images_are_in_work_than_the_budget_has_memory_for(
+    tmp_path: Path, images: float, at_once: int
+) -> None:
+    """Each takes what it costs, though there are more workers; one that costs more than all there is is alone."""
+    order = str(tmp_path).encode()
+    budget_bytes = round(images * cost_bytes(order, OPTIONS))
+    async with CodecPool(3, MEMORY_BYTES, 30.0, task=count, budget_bytes=budget_bytes) as opened:
+        counts = await asyncio.gather(*(opened.compress(order, OPTIONS) for _ in range(12)))
+    assert 1 <= max(int(counted.data) for counted in counts) <= at_once
+
+
+async def test_workers_may_take_long_to_start(hasty: CodecPool, fifo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images wait for as long as it takes; the pool does not take it for its own end, which would start it over."""
+    monkeypatch.setenv("SLOW_CODEC", str(fifo))
+    async with CodecPool(1, MEMORY_BYTES, 0.01, task=slow_codec.answer, stuck_seconds=0.1) as opened:
+        waiting = asyncio.create_task(opened.compress(b"patient", OPTIONS))
+        with await asyncio.to_thread(fifo.open, "w"):  # when its worker begins to import
+            await failure(hasty, b"hang")  # goes on for many times what the pool above would wait for an answer
+            assert not waiting.done()
+        assert (await waiting).data == b"patient"
 
 
 async def test_what_a_decoder_prints_is_nobodys_business(capfd: pytest.CaptureFixture[str]) -> None:

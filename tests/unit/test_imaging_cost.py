@@ -74,7 +74,33 @@ def test_what_will_be_refused_costs_next_to_nothing() -> None:
     huge = sized("PNG", 3000, 2000)
     assert cost_bytes(huge, Options(max_pixels=5_999_999)) < LEAST + 8 * len(huge) + 1
     assert cost_bytes(huge, Options(max_pixels=6_000_000)) > LEAST + 6_000_000
-    assert cost_bytes(b"\xff\xd8\xff\xe0", Options()) > 700_000_000
+
+
+def box(kind: bytes, body: bytes = b"") -> bytes:
+    """A box of an ISO base media file."""
+    return (8 + len(body)).to_bytes(4, "big") + kind + body
+
+
+BRAND = box(b"ftyp", b"avif\0\0\0\0avif")
+EXTENT = box(b"ispe", bytes(4) + (64).to_bytes(4, "big") * 2)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"\xff\xd8\xff\xe0", id="JPEG without a frame"),
+        pytest.param(b"\xff\xd8" + b"\xff\xfe\0\2" * 20_000, id="JPEG of endless segments"),
+        pytest.param(b"II*\0\x08\0\0\0\xff\xff" + bytes(12 * 65_535), id="TIFF of endless entries"),
+        pytest.param(BRAND + box(b"meta", EXTENT * 5000), id="AVIF of endless extents"),
+        pytest.param(BRAND + box(b"free") * 5000 + box(b"meta", EXTENT), id="AVIF of endless boxes"),
+        pytest.param(BRAND + bytes(5000), id="AVIF with a box of no size"),
+    ],
+)  # fmt: skip
+def test_a_header_that_cannot_be_read_in_a_few_steps_costs_as_much_as_any(data: bytes) -> None:
+    """It is read in the service's own process, which has others to serve."""
+    assert header.read(data) is not None
+    assert cost_bytes(data, Options(max_pixels=1_000_000)) > LEAST + 12 * 1_000_000
+    assert header.read(BRAND + box(b"free") + box(b"meta", EXTENT)) == header.Header(SourceFormat.AVIF, 64, 64)
 
 
 def test_searching_takes_longer_than_encoding_once() -> None:
