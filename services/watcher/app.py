@@ -97,7 +97,12 @@ def _session(settings: WatcherSettings) -> GuardedSession:
 
 
 def _pool(settings: WatcherSettings) -> CodecPool:
-    return CodecPool(settings.workers, settings.worker_memory_bytes, settings.worker_seconds)
+    return CodecPool(
+        settings.workers,
+        settings.worker_memory_bytes,
+        settings.worker_seconds,
+        budget_bytes=settings.codec_memory_bytes,
+    )
 
 
 async def _store(settings: WatcherSettings) -> Store:
