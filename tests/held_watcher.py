@@ -38,6 +38,9 @@ class _Store:
             await self._store.put(name, data)
         await hold()
 
+    async def holds(self, name: str) -> bool:
+        return await self._store.holds(name)
+
 
 async def _serve(settings: WatcherSettings, process: Process) -> None:
     step = os.environ["HELD_AT"]

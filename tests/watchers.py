@@ -18,7 +18,8 @@ from libs.storage import open_storage
 from services.watcher.attempts import Attempts
 from services.watcher.completion import Completion
 from services.watcher.crew import Crew
-from services.watcher.pipeline import Pipeline
+from services.watcher.memory import Memory
+from services.watcher.pipeline import Codec, Downloader, Pipeline
 from services.watcher.settings import WatcherSettings
 
 
@@ -75,10 +76,11 @@ class Writing(Completion):
 async def draining(
     documents: Documents,
     folder: Path,
-    downloads: Downloads,
+    downloads: Downloader,
     *,
     progressed: Callable[[], None] = lambda: None,
     completion: Completion | None = None,
+    codec: Codec | None = None,
     **given: Any,
 ) -> AsyncIterator[None]:
     """Drains as a watcher that has just started, until the end of the context; never waits for an event."""
@@ -97,7 +99,9 @@ async def draining(
             shutdown_seconds=settings.shutdown_seconds,
         )
         await stack.enter_async_context(holdings.running())
-        pipeline = Pipeline(downloads, Copying(), store, max_download_bytes=10**6, download_seconds=1)
+        memory = Memory(documents.images.made_from)
+        await stack.enter_async_context(memory.running())
+        pipeline = Pipeline(downloads, codec or Copying(), store, memory, max_download_bytes=10**6, download_seconds=1)
         crew = Crew(
             documents,
             Attempts(settings, documents, pipeline, completion),

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from pymongo import UpdateOne
+from pymongo import IndexModel, UpdateOne
 
 from libs.documents.outputs import Output
 from libs.documents.positions import between, image_id
@@ -19,6 +19,7 @@ from libs.leases import Claim, Fields, Leases
 from libs.mongo import Collection, Document, Mongo, Session
 
 _CLEAR_CHUNK = 5000
+_SAME_KEY = 16
 _UNFINISHED = ["pending", "delayed", "processing"]
 
 
@@ -89,8 +90,17 @@ class Images:
         self.leases = Leases(mongo, "images", Fields("rank", "ready_at"), seconds=lease_seconds, holder=holder)
 
     async def ensure_indexes(self) -> None:
-        """Makes the lean set: one partial index per state that is searched for."""
-        await self._collection.create_indexes(self.leases.indexes())
+        """Makes the lean set: one partial index per state that is searched for, and one on the keys of outputs."""
+        await self._collection.create_indexes(
+            [
+                *self.leases.indexes(),
+                IndexModel(
+                    [("output.key", 1)],
+                    name="output_key",
+                    partialFilterExpression={"output.key": {"$exists": True}},
+                ),
+            ]
+        )
 
     async def first_rank(self) -> float:
         """The rank at which a new request's images begin; see `next_rank`."""
@@ -169,6 +179,18 @@ class Images:
         for request_id, sum_of_batch in counts.items():
             await self._progress.add(request_id, sum_of_batch, session)
         return [image for image, _ in outcomes]
+
+    async def made_from(self, keys: Sequence[bytes]) -> dict[bytes, Output]:
+        """Outputs of any request by their keys, for those of `keys` that there is one of.
+
+        A key stands for the bytes and all else that an output was made from. Only the image that it was made for has
+        it, so there is more than one only where two watchers made it at the same time, or where it had to be made
+        again; they are the same then.
+        """
+        wanted = {"output.key": {"$in": list(keys)}}
+        found = self._collection.find(wanted, {"_id": 0, "output": 1}, limit=len(keys) * _SAME_KEY)
+        outputs = [Output.of(document["output"]) async for document in found]
+        return {output.key: output for output in outputs}
 
     async def cancel(self, request_id: str, first: int) -> int:
         """Cancels what has not finished in a chunk from position `first` on, and gives the position behind it.

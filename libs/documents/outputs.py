@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from libs.mongo import Document
+
+Key: TypeAlias = bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,9 @@ class Output:
     `target_missed`: no quality reached the bytes that were asked for. `source_format`, and `source_width` and
     `source_height` before it was turned, are the file's own. `milliseconds` by stage: `queue`, from the upload to the
     claim that led to it; `download`; `decode` and `encode`, in the worker; `store`.
+
+    `key` stands for what it was made from; see `Images.made_from`. `reused`: it was made for an earlier image, which
+    has the key, so that nothing was decoded, encoded or stored for this one.
     """
 
     name: str
@@ -32,10 +37,20 @@ class Output:
     source_width: int = 0
     source_height: int = 0
     milliseconds: Mapping[str, int] = field(default_factory=dict)
+    reused: bool = False
+    key: Key = b""
 
     def document(self) -> Document:
         """The output as a subdocument."""
-        return asdict(self)
+        document = {**self.facts(), "name": self.name}
+        # Absent and not empty: the index has only those that have one.
+        return {**document, "key": self.key} if self.key else document
+
+    def facts(self) -> Document:
+        """What is known of it, without its name and its key."""
+        facts = asdict(self)
+        del facts["name"], facts["key"]
+        return facts
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Output":

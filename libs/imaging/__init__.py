@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from libs.imaging.cost import cost_bytes, cost_seconds
-from libs.imaging.options import Options, RequestOptions
+from libs.imaging.options import REVISION, Options, RequestOptions
 from libs.imaging.reasons import ImageError
 from libs.imaging.result import Compressed
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from libs.imaging.pool import CodecPool
 
 __all__ = [
+    "REVISION",
     "CodecPool",
     "Compressed",
     "ImageError",

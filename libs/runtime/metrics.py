@@ -50,6 +50,10 @@ IMAGES_FENCED = Counter(
     "darkroom_images_fenced_total",
     "Results thrown away because the lease had passed to another or the image was cancelled.",
 )
+IMAGES_REUSED = Counter(
+    "darkroom_images_reused_total",
+    "Images that got the output of an earlier one of the same bytes and options, so that nothing was compressed.",
+)
 BYTES_IN = Counter("darkroom_image_bytes_in_total", "Bytes of source images downloaded.")
 BYTES_OUT = Counter("darkroom_image_bytes_out_total", "Bytes of compressed images stored.")
 STAGE_SECONDS = Histogram(

@@ -7,11 +7,12 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 import aiofiles.os
 
 P = ParamSpec("P")
+T = TypeVar("T")
 _NAME = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{1,8}", re.ASCII)
 
 # In the root itself, so that a rename never crosses file systems; no output's folder begins with a dot.
@@ -31,9 +32,10 @@ class StorageError(Exception):
         return str(self)
 
 
-async def _in_thread(work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """All that is done to a file in one thread: a hop for each of the ten steps took longer than the steps."""
-    await aiofiles.os.wrap(work)(*args, **kwargs)
+    result: T = await aiofiles.os.wrap(work)(*args, **kwargs)
+    return result
 
 
 class LocalStorage:
@@ -74,6 +76,17 @@ class LocalStorage:
             raise
         except OSError as error:
             raise StorageError(f"{name} cannot be stored: {error}") from error
+
+    async def holds(self, name: str) -> bool:
+        """Whether an output of this name is in the store.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        try:
+            return await _in_thread(self.path, name) is not None
+        except OSError as error:
+            raise StorageError(f"{name} cannot be looked for: {error}") from error
 
     def path(self, name: str) -> Path | None:
         """The file of an output; None if there is none of that name, or if it is no content name at all."""

@@ -166,8 +166,12 @@ class ImageFacts(_Strict):
     source_format: str = Field(examples=["png"])
     source_width: int = Field(ge=0, description="As it is stored, before it is turned upright.")
     source_height: int = Field(ge=0)
+    reused: bool = Field(description="The same bytes had been compressed with the same options before.")
     milliseconds: dict[str, int] = Field(
-        description="Time by stage: `queue` (from upload to claim), `download`, `decode`, `encode`, `store`.",
+        description=(
+            "Time by stage: `queue` (from upload to claim), `download`, `decode`, `encode`, `store`; the last three "
+            "not where it is reused."
+        ),
         examples=[{"queue": 40, "download": 210, "decode": 12, "encode": 9, "store": 3}],
     )
 

@@ -87,8 +87,7 @@ class Status:
 
 
 def _facts(output: Output) -> dict[str, Any]:
-    facts = output.document()
-    del facts["name"]
+    facts = output.facts()
     return {"bytes_in": facts.pop("source_bytes"), "bytes_out": facts.pop("bytes"), **facts}
 
 

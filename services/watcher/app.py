@@ -17,6 +17,7 @@ from libs.storage import StorageError, open_storage
 from services.watcher.attempts import Attempts
 from services.watcher.completion import Completion
 from services.watcher.crew import Crew
+from services.watcher.memory import Memory
 from services.watcher.pipeline import Codec, Downloader, Pipeline, Store
 from services.watcher.settings import WatcherSettings
 
@@ -53,10 +54,13 @@ async def serve(
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(serve_health(health, settings.host, settings.watcher_port))
         documents = await stack.enter_async_context(connected(settings, "watcher", stop=process.stop, health=health))
+        memory = Memory(documents.images.made_from)
+        await stack.enter_async_context(memory.running())
         pipeline = Pipeline(
             downloader if downloader is not None else await stack.enter_async_context(_session(settings)),
             codec if codec is not None else await stack.enter_async_context(_pool(settings)),
             store if store is not None else await _store(settings),
+            memory,
             max_download_bytes=settings.max_download_bytes,
             download_seconds=settings.download_seconds,
         )

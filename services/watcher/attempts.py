@@ -93,6 +93,7 @@ class Attempts:
             bytes_in=output.source_bytes,
             bytes_out=output.bytes,
             kept=output.kept,
+            reused=output.reused,
             milliseconds=round((time.monotonic() - started) * 1000),
         )
         return output

@@ -1,14 +1,16 @@
-"""What happens to one image: download, compress, store."""
+"""What happens to one image: download, compress and store, unless that has been done to the same bytes before."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from libs.documents import Output
 from libs.egress import Download
 from libs.imaging import Compressed, Options
 from libs.runtime import metrics
+from services.watcher.memory import Memory, key_of
 
 
 class Downloader(Protocol):
@@ -31,6 +33,9 @@ class Store(Protocol):
     async def put(self, name: str, data: bytes) -> None:
         """Stores `data` under its content name; raises StorageError."""
 
+    async def holds(self, name: str) -> bool:
+        """Whether there is an output of this name; raises StorageError."""
+
 
 class Pipeline:
     """Brings one image from its URL into the store. What it raises says by `code` and `retryable` what to do."""
@@ -40,6 +45,7 @@ class Pipeline:
         downloader: Downloader,
         codec: Codec,
         store: Store,
+        memory: Memory,
         *,
         max_download_bytes: int,
         download_seconds: float,
@@ -47,6 +53,7 @@ class Pipeline:
         self._downloader = downloader
         self._codec = codec
         self._store = store
+        self._memory = memory
         self._max_download_bytes = max_download_bytes
         self._download_seconds = download_seconds
 
@@ -65,8 +72,25 @@ class Pipeline:
                 url, max_bytes=self._max_download_bytes, total_seconds=self._download_seconds
             )
         metrics.BYTES_IN.inc(len(source.body))
+        key = await key_of(source.body, options)
+        async with self._memory.turn(key):
+            output = await self._reused(key, stages)
+            if output is None:
+                output = await self._made(source.body, options, key, stages)
+                self._memory.remember(output)
+        return output
+
+    async def _reused(self, key: bytes, stages: "_Stages") -> Output | None:
+        """The output of an earlier image that was made from the same, if the store still holds it."""
+        earlier = await self._memory.recall(key)
+        if earlier is None or not await self._store.holds(earlier.name):
+            return None
+        metrics.IMAGES_REUSED.inc()
+        return replace(earlier, key=b"", reused=True, milliseconds=stages.milliseconds)
+
+    async def _made(self, body: bytes, options: Options, key: bytes, stages: "_Stages") -> Output:
         with _observed("compress"):
-            compressed = await self._codec.compress(source.body, options)
+            compressed = await self._codec.compress(body, options)
         stages.took("decode", compressed.decode_seconds)
         stages.took("encode", compressed.encode_seconds)
         with stages.timed("store"):
@@ -75,7 +99,7 @@ class Pipeline:
         return Output(
             name=compressed.name,
             bytes=len(compressed.data),
-            source_bytes=len(source.body),
+            source_bytes=len(body),
             width=compressed.width,
             height=compressed.height,
             format=compressed.format,
@@ -88,6 +112,7 @@ class Pipeline:
             source_width=compressed.source_width,
             source_height=compressed.source_height,
             milliseconds=stages.milliseconds,
+            key=key,
         )
 
 

@@ -15,8 +15,8 @@ class Nothing:
     """Downloader, codec and store in one."""
 
     async def download(self, url: str, *, max_bytes: int, total_seconds: float) -> Download:  # noqa: ARG002
-        """Ten bytes."""
-        return Download(b"ten  bytes", url, "image/jpeg")
+        """A few bytes, other ones for each URL."""
+        return Download(url.encode(), url, "image/jpeg")
 
     async def compress(self, data: bytes, options: Options) -> Compressed:  # noqa: ARG002
         """The same result for every image."""
@@ -24,6 +24,10 @@ class Nothing:
 
     async def put(self, name: str, data: bytes) -> None:
         """Stores nothing."""
+
+    async def holds(self, name: str) -> bool:  # noqa: ARG002
+        """Holds nothing."""
+        return False
 
 
 async def _serve(settings: WatcherSettings, process: Process) -> None:

@@ -68,6 +68,11 @@ class Nowhere:
         assert name
         assert data
 
+    async def holds(self, name: str) -> bool:
+        """Nothing."""
+        assert name
+        return False
+
 
 @asynccontextmanager
 async def replicas(count: int, uri: str, database: str, downloads: GatedDownloads, **given: Any) -> AsyncIterator[None]:

@@ -90,7 +90,7 @@ async def test_what_is_known_of_each_image_is_told_when_asked_for(ingest: Ingest
 
     RequestStatus.model_validate(status)
     first, second = status["details"]
-    flags = dict.fromkeys(("kept", "animated", "larger_than_source", "target_missed"), False)
+    flags = dict.fromkeys(("kept", "animated", "larger_than_source", "target_missed", "reused"), False)
     sizes = {"bytes_in": 100, "bytes_out": 40, "width": 3, "height": 2}
     assert first["facts"] == [{**sizes, "format": "jpeg", "quality": 50, **flags, **size, "milliseconds": stages}, None]
     assert second["facts"] == [None]

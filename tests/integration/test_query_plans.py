@@ -28,7 +28,7 @@ READS_WHAT_IS_IN_FLIGHT = "processing"
 the watchers have slots, and an index on that rank would be written at every claim."""
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-OUTPUT = Output(name="a" * 64 + ".jpg", bytes=40, source_bytes=100, width=4, height=3, format="jpeg")
+OUTPUT = Output(name="a" * 64 + ".jpg", bytes=40, source_bytes=100, width=4, height=3, format="jpeg", key=b"ours")
 FAILURE = ImageFailure("http_404", "the server answered 404")
 
 
@@ -47,6 +47,7 @@ async def populate(mongo: Mongo) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
     lease = {"lease": {"token": "another", "holder": "another", "until": later, "alone": False}}
     states: dict[str, dict[str, Any]] = {"pending": {}, "completed": {}, "processing": lease}
+    theirs = {"completed": lambda n: {"output": {"key": b"theirs %d" % n}}}
     for collection, due in (("images", "ready_at"), ("deliveries", "next_attempt_at")):
         ids: Sequence[Any] = [{"r": str(UUID(int=1)), "n": n} for n in range(BESIDE * 4)]
         for number, (state, more) in enumerate({**states, "delayed": {due: later}}.items()):
@@ -54,11 +55,13 @@ async def populate(mongo: Mongo) -> None:
                 {
                     "_id": ids[n] if collection == "images" else f"msg_{n}",
                     "request_id": str(n),
+                    "endpoint": f"http://theirs/{n}",
                     "state": state,
                     "rank": WAITING_RANK if state == "pending" else float(n),
                     "attempts": 0,
                     "lost_leases": 0,
                     **more,
+                    **(theirs[state](n) if state in theirs else {}),
                 }
                 for n in range(number * BESIDE, (number + 1) * BESIDE)
             )
@@ -103,6 +106,7 @@ async def finish_a_request(documents: Documents) -> None:
     done = [(image, OUTPUT) for image in held if image.request_id == str(small)]
     assert len(await documents.images.finish(done)) == len(done)
     assert await documents.images.finish(done) == []
+    assert await documents.images.made_from([b"ours", b"nobody's"]) == {b"ours": OUTPUT}
     await documents.images.finish([(image, Failed(FAILURE)) for image in held if image.position == 7])
     await documents.requests.close_if_done(str(small), 5)
     assert [row async for row in documents.images.rows(str(large), 9, offset=1, limit=3)]

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
@@ -19,10 +20,10 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 OUTPUT = Output(name="a" * 64 + ".jpg", bytes=40, source_bytes=100, width=4, height=3, format="jpeg")
 
 
-async def submit(documents: Documents, urls: list[str]) -> str:
+async def submit(documents: Documents, urls: list[str], **options: Any) -> str:
     """Accepts a request with one row per URL."""
     request_id = uuid4()
-    new = NewRequest(None, "a.csv", 1, "0" * 64, len(urls), TRACE)
+    new = NewRequest(None, "a.csv", 1, "0" * 64, len(urls), TRACE, options=options)
     images = [NewImage(n, n, n + 1, f"SKU{n}", url, "127.0.0.1") for n, url in enumerate(urls)]
     await documents.requests.accept(new, [images], request_id)
     return str(request_id)

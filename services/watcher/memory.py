@@ -1,0 +1,118 @@
+"""What was made before: the same bytes are not compressed again for the same options, whatever URL they came from."""
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache, partial
+from hashlib import sha256
+
+from libs.documents import Output
+from libs.imaging import REVISION, Options
+from libs.mongo import patiently
+
+# Hashed in place in at most a millisecond; a thread for it costs a tenth of one.
+_IN_PLACE_BYTES = 1024 * 1024
+_KEPT = 4096
+# A query takes as much of the processors as half a millisecond of compressing, wherever it runs: so it costs them 3 %
+# of one core at the most, and an image waits for it no longer than for a slow file.
+_PACE_SECONDS = 0.02
+
+
+async def key_of(body: bytes, options: Options) -> bytes:
+    """What an output depends on, as one key: the source's bytes, what is asked for, and the revision of the codec."""
+    source = _digest(body) if len(body) <= _IN_PLACE_BYTES else await asyncio.to_thread(_digest, body)
+    return _digest(source + _asked(options))
+
+
+class Memory:
+    """The outputs of this watcher that were made or reused lately, and behind them those of all images there are.
+
+    The documents are what remembers (`made_from`, see `Images`). They are asked for several keys in one query: while
+    one runs, and for `pace_seconds` from its beginning, the next keys gather. Failures are not remembered. Two watchers
+    that meet the same bytes at the same time both compress them.
+    """
+
+    def __init__(
+        self,
+        made_from: Callable[[Sequence[bytes]], Awaitable[Mapping[bytes, Output]]],
+        *,
+        pace_seconds: float = _PACE_SECONDS,
+    ) -> None:
+        self._made_from = made_from
+        self._pace_seconds = pace_seconds
+        self._turns: dict[bytes, _Turn] = {}
+        self._lately: OrderedDict[bytes, Output] = OrderedDict()
+        self._asked: dict[bytes, asyncio.Future[Output | None]] = {}
+        self._is_asked = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Asks the documents while the context lasts; waits out a MongoDB that does not answer."""
+        async with asyncio.TaskGroup() as tasks:
+            looking = tasks.create_task(self._look(), name="memory")
+            yield
+            looking.cancel()
+
+    @asynccontextmanager
+    async def turn(self, key: bytes) -> AsyncIterator[None]:
+        """Only one at a time is in here with the same key: the others wait until it has remembered, or has failed."""
+        turn = self._turns.setdefault(key, _Turn())
+        turn.users += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[key]
+
+    async def recall(self, key: bytes) -> Output | None:
+        """The output that was made under `key`, if any was; to be called in its turn."""
+        if output := self._lately.get(key):
+            self._lately.move_to_end(key)
+            return output
+        answer = self._asked[key] = asyncio.get_running_loop().create_future()
+        self._is_asked.set()
+        if output := await answer:
+            self.remember(output)
+        return output
+
+    def remember(self, output: Output) -> None:
+        """Keeps what has been made and is in the store."""
+        self._lately[output.key] = output
+        self._lately.move_to_end(output.key)
+        if len(self._lately) > _KEPT:
+            self._lately.popitem(last=False)
+
+    async def _look(self) -> None:
+        loop, next_at = asyncio.get_running_loop(), 0.0
+        while True:
+            await self._is_asked.wait()
+            await asyncio.sleep(max(0.0, next_at - loop.time()))  # at least what came with it is asked for with it
+            next_at = loop.time() + self._pace_seconds
+            self._is_asked.clear()
+            asked, self._asked = self._asked, {}
+            found = await patiently(partial(self._made_from, list(asked)))
+            for key, answer in asked.items():
+                if not answer.done():
+                    answer.set_result(found.get(key))
+
+
+class _Turn:
+    """A lock, and how many hold or await it."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
+@lru_cache(maxsize=256)
+def _asked(options: Options) -> bytes:
+    """Options in one spelling; the largest source that is let in changes nothing about an output."""
+    return json.dumps([REVISION, options.to_document()], sort_keys=True).encode()
+
+
+def _digest(data: bytes) -> bytes:
+    return sha256(data).digest()
