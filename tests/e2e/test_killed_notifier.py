@@ -22,19 +22,18 @@ WOKEN_BY_EVENTS = {"DARKROOM_SWEEP_SECONDS": "3600"}
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A command of a notifier in which MongoDB holds it: on `collection`, after the first `passed`."""
+    """A command of a notifier in which MongoDB holds it, on `collection`."""
 
     what: str
     command: str
     collection: str | None
-    passed: int = 0
 
 
 WRITES = (
     Write("announce", "insert", "deliveries"),  # inside the transaction, which stays open behind the dead
     Write("commit", "commitTransaction", None),
-    Write("claim", "update", "deliveries"),
-    Write("record", "update", "deliveries", passed=1),  # the first one claims it
+    Write("claim", "findAndModify", "deliveries"),
+    Write("record", "update", "deliveries"),
 )
 
 
@@ -102,7 +101,6 @@ async def test_notifiers_killed_while_mongodb_has_their_command_deliver_all(
                 write.command,
                 app="darkroom-notifier",
                 collection=write.collection,
-                passed=write.passed,
             )
             async with holding as reached:
                 requests.append(await close_request(place.documents, receiver.url))
