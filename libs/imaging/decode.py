@@ -18,7 +18,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from libs.imaging import containers, exif, geometry, icc, placing, png, webp
+from libs.imaging import containers, exif, geometry, header, icc, placing, png, webp
 from libs.imaging.colour import plain
 from libs.imaging.encoding import TRANSPARENT, Form
 from libs.imaging.limits import check_output, check_size
@@ -68,7 +68,7 @@ def decode(data: bytes, source: SourceFormat, form: Form, options: Options) -> D
     containers.check_whole(data, source, options.max_pixels)
     facts = png.parse(data, options.max_pixels) if source is SourceFormat.PNG else None
     with failures_as_reasons():
-        image = opened(facts.readable(data) if facts else data, source, options.max_pixels)
+        image = opened(_readable(data, source, facts), source, options.max_pixels)
         stored = image.size
         animated = source in _ANIMATED and bool(getattr(image, "is_animated", False))
         if source is SourceFormat.GIF:
@@ -82,8 +82,9 @@ def decode(data: bytes, source: SourceFormat, form: Form, options: Options) -> D
             _check_rows(image, facts, data)
             _rescale_transparency(image, facts)
             turned = exif.orientation(image.info.get("exif", b""))  # it may stand behind the pixels
-        if source is SourceFormat.TIFF:
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
             size = geometry.fitted(image.size, options)
+            image = _black_is_zero(image)
         found = image.getexif() if source is SourceFormat.TIFF else image.info.get("exif", b"")
         kept = exif.kept(found, options.metadata)
         untouched = turned == 1 and size == image.size and not animated
@@ -97,7 +98,13 @@ def opened(data: bytes, source: SourceFormat, max_pixels: int) -> Image.Image:
     """The file's header, read by Pillow. Raises what Pillow raises; `too_many_pixels` and `corrupt` by its size."""
     Image.MAX_IMAGE_PIXELS = max_pixels  # for checks within plugins; beyond twice this they raise, below they only warn
     # One format only, so that nothing reaches a plugin that starts a program (EPS, Ghostscript) whatever it looks like.
-    image = Image.open(io.BytesIO(data), formats=[source.value])
+    try:
+        image = Image.open(io.BytesIO(data), formats=[source.value])
+    except UnidentifiedImageError as error:
+        known = header.read(data)
+        if source is not SourceFormat.TIFF or known is None or not known.pixels:
+            raise
+        raise ImageError("unsupported_format", "pixels of a kind that is not supported") from error
     check_size(*image.size, max_pixels)
     return image
 
@@ -131,6 +138,13 @@ def _is_lean(image: Image.Image) -> bool:
     return isinstance(highest, int) and 3 * highest < len(image.getpalette() or ())
 
 
+def _readable(data: bytes, source: SourceFormat, facts: png.Png | None) -> bytes:
+    """The file without what Pillow would misunderstand."""
+    if facts is not None:
+        return facts.readable(data)
+    return webp.readable(data) if source is SourceFormat.WEBP else data
+
+
 def _clean(data: bytes, source: SourceFormat, image: Image.Image, kept: bytes) -> bytes | None:
     """The file without metadata, for the formats that are written too."""
     profile = icc.usable(image.info.get("icc_profile"), icc.GRAY if image.mode in {"1", "L", "LA"} else icc.RGB)
@@ -152,6 +166,13 @@ def _first_gif_frame(image: Image.Image, *, transparent: bool) -> Image.Image:
     canvas = Image.new("RGBA", image.size, (255, 255, 255, 0)) if transparent else Image.new("RGB", image.size, "white")
     canvas.paste(image.convert("RGB").crop(extents), extents)
     return canvas
+
+
+def _black_is_zero(image: TiffImagePlugin.TiffImageFile) -> Image.Image:
+    """Gray the right way round (TIFF 6.0, photometric interpretation 0): of 16 bits Pillow takes it as it comes."""
+    if image.mode != "I;16" or image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) != 0:
+        return image
+    return image.point(lambda sample: sample * -1 + 65_535)
 
 
 def _check_rows(image: Image.Image, facts: png.Png, data: bytes) -> None:

@@ -115,6 +115,39 @@ def png(
     )
 
 
+def tiff(tags: dict[int, tuple[int, ...]], strips: Sequence[bytes], order: str = "<") -> bytes:
+    """A TIFF file of raw strips: the values of its tags as 32 bits, and where the strips lie and how long they are."""
+    lengths = tuple(len(strip) for strip in strips)
+    tags = {**tags, 273: lengths, 279: lengths}
+    end = 8 + 2 + 12 * len(tags) + 4
+    body = end + 4 * sum(len(values) for values in tags.values() if len(values) > 1)
+    tags[273] = tuple(body + sum(lengths[:number]) for number in range(len(strips)))
+    directory, rest = struct.pack(f"{order}H", len(tags)), b""
+    for tag, values in sorted(tags.items()):
+        packed = struct.pack(f"{order}{len(values)}I", *values)
+        place = packed if len(values) == 1 else struct.pack(f"{order}I", end + len(rest))
+        directory += struct.pack(f"{order}HHI", tag, 4, len(values)) + place
+        rest += packed if len(values) > 1 else b""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    return head + directory + bytes(4) + rest + b"".join(strips)
+
+
+def webp_animation(size: tuple[int, int], *frames: tuple[int, int, Image.Image]) -> bytes:
+    """An animated WebP (RFC 9649, 2.7.1.1) of frames with their places, which are even."""
+
+    def part(kind: bytes, body: bytes) -> bytes:
+        return kind + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
+
+    def threes(*values: int) -> bytes:
+        return b"".join(value.to_bytes(3, "little") for value in values)
+
+    body = part(b"VP8X", b"\x02\0\0\0" + threes(size[0] - 1, size[1] - 1)) + part(b"ANIM", b"\xff\xff\xff\xff\0\0")
+    for left, top, image in frames:
+        place = threes(left // 2, top // 2, image.width - 1, image.height - 1, 100) + b"\0"
+        body += part(b"ANMF", place + encoded(image, "WEBP", lossless=True)[12:])
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
 def profile(space: bytes, size: int = 600) -> bytes:
     """A profile that only has what tells its space, padded with bytes that compress badly enough to notice."""
     body = bytearray((position * 37 + position // 256) % 256 for position in range(size))
