@@ -55,7 +55,7 @@ async def close_request(documents: Documents, webhook_url: str | None, *, good: 
     images = [NewImage(n, n, n + 1, f"SKU{n}", f"http://h/{n}", "h") for n in range(total)]
     await documents.requests.accept(new, [images], request_id)
     _, held = await documents.images.claim(total)
-    await documents.images.finish([(image, OUTPUT if n < good else FAILURE) for n, image in enumerate(held)])
+    await documents.outcomes.write([(image, OUTPUT if n < good else FAILURE) for n, image in enumerate(held)])
     assert await documents.requests.close_if_done(str(request_id), total)
     return str(request_id)
 

@@ -3,8 +3,9 @@
 from libs.documents.connection import connected
 from libs.documents.deliveries import Attempt, Deliveries, Delivery, Ending, NewDelivery
 from libs.documents.documents import Documents
-from libs.documents.images import Failed, HeldImage, Images, NewImage, Outcome
+from libs.documents.images import HeldImage, Images, NewImage
 from libs.documents.loading import NewRequest, UploadInterruptedError
+from libs.documents.outcomes import Failed, Finished, Outcome
 from libs.documents.outputs import Output
 from libs.documents.progress import Counts, Progress
 from libs.documents.requests import AlreadyFinalError, Request, Requests
@@ -19,6 +20,7 @@ __all__ = [
     "Documents",
     "Ending",
     "Failed",
+    "Finished",
     "HeldImage",
     "ImageFailure",
     "Images",

@@ -7,13 +7,12 @@ A URL that stands again in its request is an alias: a document without a state t
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TypeAlias
 
-from pymongo import IndexModel, UpdateOne
+from pymongo import IndexModel
 
 from libs.documents.outputs import Output
 from libs.documents.positions import between, image_id
-from libs.documents.progress import Counts, Progress
+from libs.documents.progress import Progress
 from libs.documents.rows import ImageFailure, Row, Rows
 from libs.leases import Claim, Fields, Leases
 from libs.mongo import Collection, Document, Mongo, Session
@@ -63,20 +62,6 @@ class HeldImage:
     def document_id(self) -> Document:
         """The `_id` of its document."""
         return image_id(self.request_id, self.position)
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The final failure of an image."""
-
-    error: ImageFailure
-
-
-Outcome: TypeAlias = Output | Failed
-
-
-class _LostError(Exception):
-    """Some of the images are no longer held, so that nothing of the transaction may stand."""
 
 
 class Images:
@@ -136,50 +121,6 @@ class Images:
             image.token, image.document_id, seconds, {"attempts": image.attempts + 1, "error": asdict(error)}
         )
 
-    async def finish(self, outcomes: Sequence[tuple[HeldImage, Outcome]]) -> list[HeldImage]:
-        """Writes and counts, in one transaction, the outcomes of those images that are still held; gives those.
-
-        What another has taken over, or what was cancelled, is left as it is.
-        """
-
-        async def all_of_them(session: Session) -> list[HeldImage]:
-            return await self._write(outcomes, session)
-
-        async def what_is_held(session: Session) -> list[HeldImage]:
-            ids = [image.document_id for image, _ in outcomes]
-            found = self._collection.find({"_id": {"$in": ids}, "state": "processing"}, {"lease": 1}, session=session)
-            tokens = {_key(document["_id"]): document["lease"]["token"] async for document in found}
-            return await self._write(
-                [(image, outcome) for image, outcome in outcomes if tokens.get(_key(image.document_id)) == image.token],
-                session,
-            )
-
-        try:
-            # Nearly always all are still held; then there is no need to look first.
-            return await self._mongo.transaction(all_of_them)
-        except _LostError:
-            return await self._mongo.transaction(what_is_held)
-
-    async def _write(self, outcomes: Sequence[tuple[HeldImage, Outcome]], session: Session) -> list[HeldImage]:
-        if not outcomes:
-            return []
-        written = await self._collection.bulk_write(
-            [
-                UpdateOne({"_id": image.document_id, "lease.token": image.token}, _final(outcome))
-                for image, outcome in outcomes
-            ],
-            ordered=False,
-            session=session,
-        )
-        if written.matched_count != len(outcomes):
-            raise _LostError
-        counts: dict[str, Counts] = {}
-        for image, outcome in outcomes:
-            counts[image.request_id] = counts.get(image.request_id, Counts()) + _count(image, outcome)
-        for request_id, sum_of_batch in counts.items():
-            await self._progress.add(request_id, sum_of_batch, session)
-        return [image for image, _ in outcomes]
-
     async def made_from(self, keys: Sequence[bytes]) -> dict[bytes, Output]:
         """Outputs of any request by their keys, for those of `keys` that there is one of.
 
@@ -233,10 +174,6 @@ def next_rank(running: float | None, waiting: float | None) -> float:
     return 0.0 if running is None else running + 1
 
 
-def _key(document_id: Document) -> tuple[str, int]:
-    return document_id["r"], document_id["n"]
-
-
 def _document(request_id: str, rank: float, image: NewImage) -> Document:
     document = {
         "_id": image_id(request_id, image.position),
@@ -259,10 +196,9 @@ def _document(request_id: str, rank: float, image: NewImage) -> Document:
 
 
 def _held(document: Document, claimed_at: datetime, token: str) -> HeldImage:
-    request_id, position = _key(document["_id"])
     return HeldImage(
-        request_id=request_id,
-        position=position,
+        request_id=document["_id"]["r"],
+        position=document["_id"]["n"],
         url=document["url"],
         host=document["host"],
         rank=document["rank"],
@@ -272,16 +208,3 @@ def _held(document: Document, claimed_at: datetime, token: str) -> HeldImage:
         claimed_at=claimed_at,
         token=token,
     )
-
-
-def _final(outcome: Outcome) -> Document:
-    if isinstance(outcome, Output):
-        return {"$set": {"state": "completed", "output": outcome.document()}, "$unset": {"lease": "", "error": ""}}
-    return {"$set": {"state": "failed", "error": asdict(outcome.error)}, "$unset": {"lease": ""}}
-
-
-def _count(image: HeldImage, outcome: Outcome) -> Counts:
-    images = 1 + image.copies
-    if isinstance(outcome, Output):
-        return Counts(completed=images, bytes_in=outcome.source_bytes, bytes_out=outcome.bytes)
-    return Counts(failed=images)

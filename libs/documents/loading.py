@@ -44,8 +44,8 @@ class Loader:
         self._images = images
         self._seconds = seconds
 
-    async def load(self, new: NewRequest, batches: Iterable[Sequence[NewImage]], request_id: str) -> None:
-        """Returns once all is durable.
+    async def load(self, new: NewRequest, batches: Iterable[Sequence[NewImage]], request_id: str) -> bool:
+        """Returns once all is durable; true when all of it may have been finished before all was loaded.
 
         Raises:
             UploadInterruptedError: the loader was fenced off.
@@ -55,7 +55,7 @@ class Loader:
         document = _document(new, request_id, await self._images.first_rank())
         if second is None:
             await self._load_whole(document, first)
-            return
+            return False
         token = secrets.token_hex(16)
         await self._requests.update_one({"_id": request_id}, self._opening(document, token), upsert=True)
         inserted = 0
@@ -67,6 +67,7 @@ class Loader:
         )
         if not result.matched_count:
             raise UploadInterruptedError(UploadInterruptedError.__doc__)
+        return True
 
     async def _load_whole(self, document: Document, images: Sequence[NewImage]) -> None:
         async def work(session: Session) -> None:

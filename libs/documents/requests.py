@@ -92,7 +92,8 @@ class Requests:
         Raises:
             UploadInterruptedError: the upload paused for too long.
         """
-        await self._loader.load(new, batches, str(request_id))
+        if not await self._loader.load(new, batches, str(request_id)):
+            return
         try:
             await self.close_if_done(str(request_id), new.total)
         except PyMongoError as error:
@@ -130,12 +131,13 @@ class Requests:
         counts = await self._progress.total(request_id)
         return await self.close(request_id, counts) if counts.finished >= total else None
 
-    async def close(self, request_id: str, counts: Counts) -> str | None:
+    async def close(self, request_id: str, counts: Counts, session: Session | None = None) -> str | None:
         """Writes `counts`, the sum over all its images, and the final status; None: it is loading yet, or final."""
         status = _final_status(counts)
         result = await self._collection.update_one(
             {"_id": request_id, "closed": False, "loaded": True, "status": {"$in": _RUNNING}},
             _closing(status, counts),
+            session=session,
         )
         return status if result.modified_count else None
 

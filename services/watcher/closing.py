@@ -65,8 +65,7 @@ class Closing:
         if counts.finished < total:
             return total - counts.finished
         if status := await self._documents.requests.close(request_id, counts):
-            metrics.REQUESTS_CLOSED.labels(status).inc()
-            _log.info("request.closed", request_id=request_id, status=status)
+            note_closed(request_id, status)
         return 0
 
     async def _pause(self, seconds: float) -> None:
@@ -74,3 +73,9 @@ class Closing:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._leaving.wait()
+
+
+def note_closed(request_id: str, status: str) -> None:
+    """Counts and logs a request that was closed."""
+    metrics.REQUESTS_CLOSED.labels(status).inc()
+    _log.info("request.closed", request_id=request_id, status=status)

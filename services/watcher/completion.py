@@ -1,14 +1,15 @@
 """Writes outcomes in batches: while one transaction runs, the next batch gathers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from libs.documents import Documents, HeldImage, Outcome, Output
 from libs.mongo import patiently
 from libs.runtime import metrics
-from services.watcher.closing import Closing
+from services.watcher.closing import Closing, note_closed
 
 _BATCH = 64
 
@@ -51,23 +52,24 @@ class Completion:
             batch = [await self._queue.get()]
             while len(batch) < _BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            settled = await self._settle(batch)
+            totals = {entry.image.request_id: entry.total for entry in batch}
+            settled, closed = await self._settle(batch, totals)
             # Every request of the batch, not only of what was settled: a write that errored may have counted before.
-            for request_id, total in {entry.image.request_id: entry.total for entry in batch}.items():
-                self._closing.check(request_id, total)
+            for request_id, total in totals.items():
+                if request_id in closed:
+                    note_closed(request_id, closed[request_id])
+                else:
+                    self._closing.check(request_id, total)
             for entry in batch:
                 _measure(entry, written=entry.image in settled)
                 if not entry.written.done():
                     entry.written.set_result(entry.image in settled)
 
-    async def _settle(self, batch: list[_Entry]) -> set[HeldImage]:
-        settled: set[HeldImage] = set()
-
-        async def finish() -> None:
-            settled.update(await self._documents.images.finish([(entry.image, entry.outcome) for entry in batch]))
-
-        await patiently(finish)
-        return settled
+    async def _settle(self, batch: list[_Entry], totals: Mapping[str, int]) -> tuple[set[HeldImage], dict[str, str]]:
+        """What was still held, and the requests that were closed with it, with their status."""
+        outcomes = [(entry.image, entry.outcome) for entry in batch]
+        finished = await patiently(partial(self._documents.outcomes.write, outcomes, totals))
+        return set(finished.images), dict(finished.closed)
 
 
 def _measure(entry: _Entry, *, written: bool) -> None:

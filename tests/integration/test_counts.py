@@ -81,7 +81,7 @@ async def finish_together(finishers: Sequence[Documents], request_id: str, held:
         for index, batch in enumerate(batches):
             if index % FINISHERS not in {number, (number + 1) % FINISHERS}:
                 continue
-            await patiently(partial(finishers[number].images.finish, [(image, outcome_of(image)) for image in batch]))
+            await patiently(partial(finishers[number].outcomes.write, [(image, outcome_of(image)) for image in batch]))
             if status := await finishers[number].requests.close_if_done(request_id, total):
                 closings.append(status)
 
@@ -208,7 +208,7 @@ async def test_a_request_is_closed_once_by_loader_finishers_and_sweeps(
             async def take(replica: Documents, request_id: str, done: asyncio.Event) -> None:
                 while not done.is_set():
                     _, held = await replica.images.claim(BATCH)
-                    await patiently(partial(replica.images.finish, [(image, outcome_of(image)) for image in held]))
+                    await patiently(partial(replica.outcomes.write, [(image, outcome_of(image)) for image in held]))
                     await replica.requests.close_if_done(request_id, total)
                     await replica.requests.sweep()
                     request = await replica.requests.get(request_id)
@@ -244,7 +244,7 @@ async def test_a_request_cancelled_under_load_counts_every_image_once(
                 cancel_half_way(documents, request_id, total),
                 cancel_half_way(finishers[0], request_id, total),
             )
-            assert await documents.images.finish([(image, outcome_of(image)) for image in held]) == []
+            assert (await documents.outcomes.write([(image, outcome_of(image)) for image in held])).images == []
             statuses = ["cancelled"] if kept_back else ["cancelled", "completed_with_errors"]
             await assert_closed_rightly(mongo, documents, request_id, *statuses)
     assert sorted(closed) == sorted(map(str, ids))
@@ -259,3 +259,33 @@ async def cancel_half_way(documents: Documents, request_id: str, total: int) -> 
         group.create_task(documents.requests.sweep())
         with suppress(AlreadyFinalError):  # the other was first, or the last image was
             await documents.requests.cancel(request_id)
+
+
+async def test_a_request_finished_whole_and_cancelled_at_the_same_time_is_closed_once(
+    mongo: Mongo, documents: Documents, finishers: list[Documents]
+) -> None:
+    """Either it is closed in the transaction that writes its images, or they are counted and cancelling closes it."""
+    total, statuses = 3, []
+    async with closings_of(mongo) as closed:
+        ids = [uuid4() for _ in range(4 * ROUNDS)]
+        for request_id in map(str, ids):
+            await documents.requests.accept(new_request(total), [new_images(0, total)], UUID(request_id))
+            written = [(image, outcome_of(image)) for image in await claim_all(documents)]
+
+            async def finish(replica: Documents, written: list[tuple[HeldImage, Outcome]], request_id: str) -> None:
+                await replica.outcomes.write(written, {request_id: total})
+                await replica.requests.close_if_done(request_id, total)
+
+            async def cancel(request_id: str) -> None:
+                with suppress(AlreadyFinalError):
+                    await documents.requests.cancel(request_id)
+
+            twice = [finish(replica, written, request_id) for replica in finishers[:2]]
+            await asyncio.gather(*twice, cancel(request_id))
+            request = await documents.requests.get(request_id)
+            assert request is not None
+            counted = await recount(mongo, request_id)
+            assert (request.closed, request.counts, counted.finished) == (True, counted, total)
+            statuses.append(request.status)
+    assert set(statuses) <= {"cancelled", "completed_with_errors"}
+    assert sorted(closed) == sorted(map(str, ids))

@@ -140,9 +140,9 @@ async def test_a_request_closes_when_its_last_image_is_final(documents: Document
     """The final status follows from how many images failed."""
     request_id = await accept(documents, [new_images(3)])
     held = await claim_all(documents)
-    await documents.images.finish([(held[2], FAILURE if failures == 3 else OUTPUT)])
+    await documents.outcomes.write([(held[2], FAILURE if failures == 3 else OUTPUT)])
     assert await documents.requests.close_if_done(request_id, 3) is None
-    await documents.images.finish(
+    await documents.outcomes.write(
         [(held[0], FAILURE if failures else OUTPUT), (held[1], FAILURE if failures == 3 else OUTPUT)]
     )
     assert await documents.requests.close_if_done(request_id, 3) == status
@@ -155,15 +155,38 @@ async def test_a_request_closes_when_its_last_image_is_final(documents: Document
     assert [closed.id for closed in await documents.requests.unannounced(10)] == [request_id]
 
 
+@pytest.mark.parametrize(("outcome", "status"), [(OUTPUT, "completed"), (FAILURE, "failed")])
+async def test_a_request_whose_images_are_final_together_closes_with_them(
+    documents: Documents, outcome: Output | Failed, status: str
+) -> None:
+    """One transaction writes its images, aliases counted, its counts and its final status; another is only counted."""
+    first = new_images(1)[0]
+    alias = NewImage(1, 1, 2, "b", first.url, "h", alias_of=0)
+    whole = await accept(documents, [[NewImage(0, 0, 1, "a", first.url, "h", copies=1), alias]])
+    larger = await accept(documents, [new_images(2)])
+    held = await claim_all(documents)
+    written = [(image, outcome) for image in held if image.request_id == whole or image.position == 0]
+    finished = await documents.outcomes.write(written, {whole: 2, larger: 2})
+    assert finished.closed == {whole: status}
+    assert len(finished.images) == 2
+    assert await documents.requests.close_if_done(whole, 2) is None
+    request = await documents.requests.get(whole)
+    assert request is not None
+    assert request.counts is not None
+    assert (request.status, request.counts.finished) == (status, 2)
+    assert (await documents.progress.total(larger)).finished == 1
+    assert [closed.id for closed in await documents.requests.unannounced(10)] == [whole]
+
+
 async def test_a_result_whose_lease_has_passed_on_changes_nothing(documents: Documents) -> None:
     """A holder that was reaped writes and counts nothing; the next holder does."""
     request_id = await accept(documents, [new_images(1)])
     [slept] = await claim_all(documents)
     await documents.images.leases.release({slept.token}, [slept.document_id])
     [other] = await claim_all(documents)
-    assert await documents.images.finish([(slept, FAILURE)]) == []
+    assert (await documents.outcomes.write([(slept, FAILURE)])).images == []
     assert await documents.images.retry(slept, FAILURE.error, 1) is False
-    assert await documents.images.finish([(other, OUTPUT)]) == [other]
+    assert (await documents.outcomes.write([(other, OUTPUT)])).images == [other]
     assert (await documents.progress.total(request_id)).completed == 1
 
 
@@ -182,7 +205,7 @@ async def test_an_alias_is_counted_and_shown_with_its_original(documents: Docume
         [None, None],
         [None],
     ]
-    await documents.images.finish([(held[0], OUTPUT)])
+    await documents.outcomes.write([(held[0], OUTPUT)])
     assert await documents.requests.close_if_done(request_id, 3) == "completed"
     assert [[image.output for image in row.images] for row in await rows(documents, request_id)] == [
         [OUTPUT, OUTPUT],
@@ -206,13 +229,13 @@ async def test_cancelling_keeps_what_is_done_and_stops_the_rest(documents: Docum
     """A cancelled request counts what was finished before, and a running image can no longer finish."""
     request_id = await accept(documents, [new_images(5)])
     _, held = await documents.images.claim(3)
-    await documents.images.finish([(held[0], OUTPUT), (held[1], FAILURE)])
+    await documents.outcomes.write([(held[0], OUTPUT), (held[1], FAILURE)])
     request = await documents.requests.cancel(request_id)
     assert request is not None
     assert request.counts is not None
     assert (request.status, request.closed) == ("cancelled", True)
     assert (request.counts.completed, request.counts.failed, request.counts.cancelled) == (1, 1, 3)
-    assert await documents.images.finish([(held[2], OUTPUT)]) == []
+    assert (await documents.outcomes.write([(held[2], OUTPUT)])).images == []
     assert await claim_all(documents) == []
     with pytest.raises(AlreadyFinalError):
         await documents.requests.cancel(request_id)

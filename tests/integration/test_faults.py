@@ -130,9 +130,9 @@ async def test_a_batch_whose_commit_errs_is_counted_once(
     request_id, held = await held_of_new_request(documents, 4)
     outcomes = [(image, OUTPUT) for image in held]
     async with failing(mongo, "commitTransaction", fault):
-        await done_or_not(faulty.images.finish(outcomes))
-    await settled(lambda: faulty.images.finish(outcomes))
-    assert await documents.images.finish(outcomes) == []
+        await done_or_not(faulty.outcomes.write(outcomes))
+    await settled(lambda: faulty.outcomes.write(outcomes))
+    assert (await documents.outcomes.write(outcomes)).images == []
     assert await states(mongo, request_id) == {"completed": 4}
     assert await documents.progress.total(request_id) == Counts(completed=4, bytes_in=400, bytes_out=160)
     assert await documents.requests.close_if_done(request_id, 4) == "completed"
@@ -192,7 +192,7 @@ async def test_a_cancellation_that_errs_is_finished_or_never_begun(
 ) -> None:
     """After a sweep the request is cancelled and counts each image once, or it runs on as if nothing had been."""
     request_id, held = await held_of_new_request(documents, 6)
-    await documents.images.finish([(image, OUTPUT) for image in held[:2]])
+    await documents.outcomes.write([(image, OUTPUT) for image in held[:2]])
     async with failing(mongo, command, fault):
         cancelled = await done_or_not(faulty.requests.cancel(request_id))
     await documents.requests.sweep()
@@ -200,10 +200,10 @@ async def test_a_cancellation_that_errs_is_finished_or_never_begun(
     assert request is not None
     if request.status != "cancelled":
         assert not cancelled
-        assert len(await documents.images.finish([(image, OUTPUT) for image in held[2:]])) == 4
+        assert len((await documents.outcomes.write([(image, OUTPUT) for image in held[2:]])).images) == 4
         assert await documents.requests.close_if_done(request_id, 6) == "completed"
         return
-    assert await documents.images.finish([(image, OUTPUT) for image in held]) == []
+    assert (await documents.outcomes.write([(image, OUTPUT) for image in held])).images == []
     assert await states(mongo, request_id) == {"completed": 2, "cancelled": 4}
     assert request.counts == Counts(completed=2, cancelled=4, bytes_in=200, bytes_out=80)
 
@@ -214,7 +214,7 @@ async def test_an_announcement_whose_commit_errs_is_made_once(
 ) -> None:
     """Announced again until it goes through, a request has each delivery once, and is not announced any more."""
     request_id, held = await held_of_new_request(documents, 1)
-    await documents.images.finish([(held[0], OUTPUT)])
+    await documents.outcomes.write([(held[0], OUTPUT)])
     await documents.requests.close_if_done(request_id, 1)
     urls: Sequence[str] = ["http://a/", "http://b/"]
     new = [NewDelivery(request_id, "request.completed", url, "{}", TRACE, 1.0) for url in urls]

@@ -125,7 +125,7 @@ async def test_a_finished_request_cannot_be_cancelled(ingest: Ingest, documents:
     """409, and the status stays."""
     request_id = await ingest.accepted(SAMPLE)
     _, held = await documents.images.claim(10)
-    await documents.images.finish([(image, Failed(ImageFailure("http_404", "gone"))) for image in held])
+    await documents.outcomes.write([(image, Failed(ImageFailure("http_404", "gone"))) for image in held])
     await documents.requests.close_if_done(request_id, 3)
 
     status, body = await ingest.call("DELETE", f"/api/requests/{request_id}")

@@ -27,7 +27,7 @@ async def finish(documents: Documents, outcomes: dict[int, Outcome]) -> None:
     finished: list[tuple[HeldImage, Outcome]] = [
         (image, outcomes[image.position]) for image in held if image.position in outcomes
     ]
-    assert len(await documents.images.finish(finished)) == len(outcomes)
+    assert len((await documents.outcomes.write(finished)).images) == len(outcomes)
 
 
 async def test_a_new_request_is_all_pending(ingest: Ingest) -> None:

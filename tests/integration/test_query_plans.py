@@ -104,10 +104,10 @@ async def finish_a_request(documents: Documents) -> None:
     for request_id in {image.request_id for image in held}:
         assert await documents.requests.start(request_id)
     done = [(image, OUTPUT) for image in held if image.request_id == str(small)]
-    assert len(await documents.images.finish(done)) == len(done)
-    assert await documents.images.finish(done) == []
+    assert len((await documents.outcomes.write(done)).images) == len(done)
+    assert (await documents.outcomes.write(done)).images == []
     assert await documents.images.made_from([b"ours", b"nobody's"]) == {b"ours": OUTPUT}
-    await documents.images.finish([(image, Failed(FAILURE)) for image in held if image.position == 7])
+    await documents.outcomes.write([(image, Failed(FAILURE)) for image in held if image.position == 7])
     await documents.requests.close_if_done(str(small), 5)
     assert [row async for row in documents.images.rows(str(large), 9, offset=1, limit=3)]
     await documents.requests.sweep()

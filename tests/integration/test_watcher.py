@@ -170,7 +170,7 @@ async def test_a_watcher_with_every_slot_taken_still_sweeps(documents: Documents
     downloads, turns = Downloads(), Turns()
     done = await submit(documents, ["http://h/done"])
     _, [image] = await documents.images.claim(1)
-    await documents.images.finish([(image, OUTPUT)])
+    await documents.outcomes.write([(image, OUTPUT)])
     await submit(documents, ["http://h/due", "http://h/lost"])
     _, [due, _] = await documents.images.claim(2)
     await submit(documents, ["http://h/hangs"])
