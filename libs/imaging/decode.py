@@ -41,7 +41,7 @@ PLUGINS = (
 # A worker is meant to take one core; by itself the decoder starts a thread for each.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-_ANIMATED = frozenset({SourceFormat.GIF, SourceFormat.PNG, SourceFormat.WEBP, SourceFormat.AVIF})
+_ANIMATED = frozenset({SourceFormat.GIF, SourceFormat.WEBP, SourceFormat.AVIF})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def decode(data: bytes, source: SourceFormat, form: Form, options: Options) -> D
     with failures_as_reasons():
         image = opened(_readable(data, source, facts), source, options.max_pixels)
         stored = image.size
-        animated = source in _ANIMATED and bool(getattr(image, "is_animated", False))
+        animated = facts.animated if facts else source in _ANIMATED and bool(getattr(image, "is_animated", False))
         if source is SourceFormat.GIF:
             image = _first_gif_frame(image, transparent=form in TRANSPARENT)
         # A TIFF's own tag is followed by Pillow while it loads, and turns its size too.

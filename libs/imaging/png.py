@@ -13,15 +13,18 @@ from libs.imaging.reasons import ImageError
 
 _SIGNATURE_BYTES = 8
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+# What Pillow is shown beside them. It stumbles over others though nothing of them is wanted, and keeps texts, by their
+# names, among its own facts of a picture.
+_SHOWN = frozenset({b"tRNS", b"iCCP", b"eXIf"})
 # What a picture looks the same by: transparency, and how to read its colours. The first is any viewer's, an animation's
 # further frames are not.
 _PICTURE = _CRITICAL | {b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"sBIT"}
-_TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # for each colour type
 _INDEXED = 3
 _MOST_COLOURS = 256
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _INFLATE_BYTES = 1 << 20
+_MOST_TEXT_BYTES = 16 << 20
 
 Place = tuple[int, int]
 """Where something begins in a file, and where it has ended."""
@@ -29,26 +32,20 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Png:
-    """The header of a PNG file, where its image data lie, and the chunks in it that Pillow must not see."""
+    """The header of a PNG file, where its image data lie, and the bodies of the chunks that Pillow is to see."""
 
     width: int
     height: int
     bit_depth: int
     colour_type: int
     interlaced: bool
+    animated: bool = False
     image_data: tuple[Place, ...] = ()
-    misleading: tuple[Place, ...] = ()
+    shown: tuple[Place, ...] = ()
 
     def readable(self, data: bytes) -> bytes:
-        """The file without the chunks that Pillow would take for something else than they are."""
-        if not self.misleading:
-            return data
-        parts = []
-        position = 0
-        for start, end in self.misleading:
-            parts.append(data[position:start])
-            position = end
-        return b"".join((*parts, data[position:]))
+        """The file as a still picture, without the chunks that Pillow could misunderstand."""
+        return data[:_SIGNATURE_BYTES] + b"".join(data[start - 8 : end + 4] for start, end in self.shown)
 
     def transparency_in_8_bits(self, value: int) -> int:
         """A sample value of this file, as its transparency chunk states it, on the scale that Pillow decodes to."""
@@ -78,38 +75,98 @@ class Png:
 
 
 def parse(data: bytes, max_pixels: int) -> Png:
-    """Walks over the chunks and checks what Pillow does not: sums, order, the palette. Decompresses nothing.
+    """Walks over the chunks and checks what Pillow does not: sums, order, the palette. Unpacks no pixels.
 
     Raises:
         ImageError: `too_many_pixels` by the header; `truncated` where the end is missing; `corrupt`; `too_complex`.
     """
     header = _header(data)
     check_size(header.width, header.height, max_pixels)
-    image_data = []
-    misleading = []
-    colours = 0
-    is_transparent = False
-    chunks = _chunks(data)
-    next(chunks)  # the header
-    for kind, body in chunks:
+    walk = _Walk(data, header)
+    for kind, start, end in _chunks(data):
+        if kind in _CRITICAL:
+            walk.critical(kind, start, end)
+        elif kind[:1].islower():  # 5.4
+            walk.ancillary(kind, start, end)
+        else:
+            raise ImageError("corrupt", f"chunk {kind!r} is critical and unknown")
+    return walk.result()
+
+
+class _Walk:
+    """What the chunks up to here have told."""
+
+    def __init__(self, data: bytes, header: Png) -> None:
+        self._data = data
+        self._header = header
+        self._seen: set[bytes] = set()
+        self._image_data: list[Place] = []
+        self._shown: list[Place] = []
+        self._colours = 0
+        self._frames = 0
+        self._text_bytes = 0
+
+    def result(self) -> Png:
+        """The facts, after the last chunk."""
+        image_data, shown = tuple(self._image_data), tuple(self._shown)
+        return replace(self._header, animated=self._frames > 1, image_data=image_data, shown=shown)
+
+    def critical(self, kind: bytes, start: int, end: int) -> None:
+        """Takes a chunk without which there is no picture; raises `corrupt` for what cannot stand where it does."""
+        if zlib.crc32(memoryview(self._data)[start - 4 : end]) != self._sum(end):
+            raise ImageError("corrupt", f"wrong check sum of chunk {kind!r}")
         if kind == b"IDAT":
-            if header.colour_type == _INDEXED and not colours:
-                raise ImageError("corrupt", "the palette is missing")
-            image_data.append(body)
-        elif kind == b"PLTE" and header.colour_type == _INDEXED:
-            if colours:
-                raise ImageError("corrupt", "has two palettes")
-            colours = _colours(body)
-        elif kind == b"tRNS":
-            if is_transparent or image_data or not _is_transparency(body, header.colour_type, colours):
-                misleading.append(_whole(body))
-            else:
-                is_transparent = True
-        elif kind in _TEXT and data[body[0] : body[0] + 1].islower():
-            misleading.append(_whole(body))  # Pillow keeps texts by their names, and among them facts of its own
-        elif kind == b"IHDR" or (kind not in _CRITICAL and not kind[0] & 0x20):
-            raise ImageError("corrupt", f"chunk {kind!r} cannot stand there")
-    return replace(header, image_data=tuple(image_data), misleading=tuple(misleading))
+            self._begin_pixels()
+            self._image_data.append((start, end))
+        elif kind in self._seen:
+            raise ImageError("corrupt", f"has two chunks {kind!r}")
+        elif kind == b"PLTE" and self._header.colour_type == _INDEXED:
+            self._colours = _colours(end - start)
+        self._seen.add(kind)
+        self._shown.append((start, end))
+
+    def ancillary(self, kind: bytes, start: int, end: int) -> None:
+        """Takes what is wanted of the others; what is broken or stands in the wrong place is passed over."""
+        if kind in {b"zTXt", b"iTXt"}:
+            self._check_text(_packed_text(kind, self._data[start:end]))
+        elif kind == b"acTL" and not self._image_data and end - start == 8:
+            self._frames = int.from_bytes(self._data[start : start + 4], "big")
+        elif kind == b"fcTL":
+            self._seen.add(kind)
+        elif kind in _SHOWN and kind not in self._seen and self._is_usable(kind, self._data[start:end], self._sum(end)):
+            self._seen.add(kind)
+            self._shown.append((start, end))
+
+    def _check_text(self, packed: bytes) -> None:
+        """Nobody reads texts; but one that unpacks to megabytes is meant to do harm, and so is the file."""
+        unpacked = _unpacked_bytes(packed)
+        self._text_bytes += unpacked
+        if unpacked > _INFLATE_BYTES or self._text_bytes > _MOST_TEXT_BYTES:
+            raise ImageError("corrupt", "a text that unpacks to megabytes")
+
+    def _begin_pixels(self) -> None:
+        if self._image_data:
+            return
+        if self._header.colour_type == _INDEXED and not self._colours:
+            raise ImageError("corrupt", "the palette is missing")
+        if self._frames and b"fcTL" not in self._seen:
+            self._frames += 1  # beside the animation, for viewers that know none
+
+    def _is_usable(self, kind: bytes, body: bytes, wanted_sum: int) -> bool:
+        if zlib.crc32(kind + body) != wanted_sum:
+            return False
+        if kind == b"eXIf":
+            return True
+        if self._image_data:  # too late for whoever draws row by row
+            return False
+        if kind == b"iCCP":
+            return _is_profile(body)
+        if self._header.colour_type == _INDEXED:
+            return 1 <= len(body) <= self._colours
+        return len(body) == {0: 2, 2: 6}.get(self._header.colour_type)
+
+    def _sum(self, end: int) -> int:
+        return int.from_bytes(self._data[end : end + 4], "big")
 
 
 def _header(data: bytes) -> Png:
@@ -124,9 +181,8 @@ def _header(data: bytes) -> Png:
     return Png(width, height, bit_depth, colour_type, bool(interlaced))
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, Place]]:
-    """The kind of each chunk up to the last, and where its body lies. Checks the sums of those that matter."""
-    view = memoryview(data)
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The kind of each chunk up to the last, where its body begins and where it has ended."""
     position = _SIGNATURE_BYTES
     for _ in range(MAX_CHUNKS):
         if position + 12 > len(data):
@@ -135,31 +191,43 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, Place]]:
         end = position + 12 + length
         if end > len(data):
             raise ImageError("truncated", f"ends within chunk {kind!r}")
-        if kind in _CRITICAL and zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            raise ImageError("corrupt", f"wrong check sum of chunk {kind!r}")
-        yield kind, (position + 8, end - 4)
+        yield kind, position + 8, end - 4
         if kind == b"IEND":
             return
         position = end
     raise ImageError("too_complex", f"more than {MAX_CHUNKS} chunks")
 
 
-def _whole(body: Place) -> Place:
-    return body[0] - 8, body[1] + 4
-
-
-def _colours(palette: Place) -> int:
-    """How many colours a palette has (11.2.2)."""
-    length = palette[1] - palette[0]
+def _colours(length: int) -> int:
+    """How many colours a palette of `length` bytes has (11.2.2)."""
     if length % 3 or not 1 <= length // 3 <= _MOST_COLOURS:
         raise ImageError("corrupt", f"a palette of {length} bytes")
     return length // 3
 
 
-def _is_transparency(body: Place, colour_type: int, colours: int) -> bool:
-    """Whether a transparency chunk has the length that goes with the colours (11.3.1.1); others are passed over."""
-    length = body[1] - body[0]
-    return 1 <= length <= colours if colour_type == _INDEXED else length == {0: 2, 2: 6}.get(colour_type)
+def _packed_text(kind: bytes, body: bytes) -> bytes:
+    """The compressed part of a text (11.3.3.3 and 11.3.3.4), behind its name; nothing where there is none."""
+    _, _, rest = body.partition(b"\0")
+    if kind == b"zTXt":
+        return rest[1:]
+    if rest[:1] != b"\1":
+        return b""
+    _, _, translated = rest[2:].partition(b"\0")
+    return translated.partition(b"\0")[2]
+
+
+def _is_profile(body: bytes) -> bool:
+    """Whether Pillow unpacks a profile (11.3.2.3): it refuses the picture for one that it does not."""
+    name, _, packed = body.partition(b"\0")
+    return len(name) < 80 and packed[:1] == b"\0" and _unpacked_bytes(packed[1:]) <= _INFLATE_BYTES
+
+
+def _unpacked_bytes(packed: bytes) -> int:
+    """How many bytes are in there, counted no further than to one more than Pillow unpacks of a text or a profile."""
+    try:
+        return len(zlib.decompressobj().decompress(packed, _INFLATE_BYTES + 1))
+    except zlib.error:
+        return 0
 
 
 def cleaned(data: bytes, exif: bytes, *, with_profile: bool) -> bytes:

@@ -1,8 +1,11 @@
 """What the workers run while they are fuzzed: a compression that tells what it took."""
 
+import io
 import json
 import time
 from pathlib import Path
+
+from PIL import Image
 
 from libs.imaging import Compressed, ImageError, Options, compress
 
@@ -10,18 +13,31 @@ _STATUS = Path("/proc/self/status")
 
 
 def measured(data: bytes, options: Options) -> Compressed:
-    """Compresses, and answers with JSON in place of the picture: how it ended, CPU seconds, bytes at the most."""
+    """Compresses, and answers with JSON in place of the picture: how it ended, CPU seconds, bytes at the most.
+
+    What came of it is looked at afterwards: a file that is no picture of its size is a mistake in the code.
+    """
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the high-water mark (proc(5))
     began = time.process_time()
+    made = None
     try:
         made = compress(data, options)
-        outcome, size = made.format, (made.width, made.height)
+        outcome: str = made.format
     except ImageError as error:
-        outcome, size = error.code, (0, 0)
+        outcome = error.code
     except MemoryError:
-        outcome, size = "too_complex", (0, 0)
+        outcome = "too_complex"
     facts = {"outcome": outcome, "seconds": time.process_time() - began, "taken_bytes": _peak()}
-    return Compressed.jpeg(json.dumps(facts).encode(), size, source_bytes=len(data))
+    if made is not None:
+        _check_picture(made)
+    return Compressed.jpeg(json.dumps(facts).encode(), (1, 1), source_bytes=len(data))
+
+
+def _check_picture(made: Compressed) -> None:
+    with Image.open(io.BytesIO(made.data), formats=[made.format.upper()]) as image:
+        image.load()
+        if image.size != (made.width, made.height):
+            raise AssertionError(f"{image.size} and not {made.width}x{made.height}")
 
 
 def _peak() -> int:

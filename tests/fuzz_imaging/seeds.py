@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tests.unit.pictures import (
     ARITHMETIC,
@@ -16,6 +17,8 @@ from tests.unit.pictures import (
     profile,
     quarters,
     rgb_profile,
+    tiff,
+    webp_animation,
     with_segments,
 )
 
@@ -64,6 +67,7 @@ def _small() -> Iterator[tuple[str, list[bytes]]]:
             encoded(gray.convert("1"), "PNG"),
             encoded(deep, "PNG"),
             encoded(image, "PNG", **frames),
+            encoded(palette, "PNG", pnginfo=_described(), dpi=(300, 300)),
         ],
     )
     yield (
@@ -73,6 +77,8 @@ def _small() -> Iterator[tuple[str, list[bytes]]]:
             encoded(clear, "WEBP", quality=70),
             encoded(clear, "WEBP", lossless=True),
             encoded(image, "WEBP", **frames),
+            webp_animation((96, 72), (0, 0, image)),
+            webp_animation((96, 72), (8, 8, clear.crop((0, 0, 64, 48))), (0, 0, clear)),
         ],
     )
     yield "gif", [encoded(palette, "GIF", transparency=1), encoded(image.quantize(64), "GIF", **frames)]
@@ -91,6 +97,7 @@ def _small() -> Iterator[tuple[str, list[bytes]]]:
             encoded(gray.convert("F"), "TIFF"),
             encoded(deep, "TIFF"),
             encoded(clear, "TIFF"),
+            _strips(gray),
         ],
     )
     yield (
@@ -112,6 +119,31 @@ def _small() -> Iterator[tuple[str, list[bytes]]]:
             io.DEFAULT_BUFFER_SIZE * b"\0",
         ],
     )
+
+
+def _described() -> PngInfo:
+    """Texts of every kind, of which one has a name that Pillow uses itself."""
+    told = PngInfo()
+    told.add_text("Comment", "plain")
+    told.add_text("transparency", "packed", zip=True)
+    told.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta/>", zip=True)
+    return told
+
+
+def _strips(gray: Image.Image) -> bytes:
+    """A TIFF of several strips in which white is zero."""
+    pixels, rows = gray.tobytes(), 8
+    size = gray.width * rows
+    tags: dict[int, tuple[int, ...]] = {
+        256: (gray.width,),
+        257: (gray.height,),
+        258: (8,),
+        259: (1,),
+        262: (0,),
+        277: (1,),
+        278: (rows,),
+    }
+    return tiff(tags, [pixels[start : start + size] for start in range(0, len(pixels), size)])
 
 
 def _large() -> Iterator[tuple[str, bytes]]:

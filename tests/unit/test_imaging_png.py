@@ -53,6 +53,14 @@ def test_a_bomb_of_text_is_corrupt_and_takes_no_memory() -> None:
         tracemalloc.stop()
 
 
+def test_many_texts_that_are_each_below_the_limit_are_a_bomb_together() -> None:
+    """A thousand of a kilobyte unpack to a gigabyte, which is not waited for."""
+    text = zlib.compress(bytes(1_000_000), 9)
+    for part in (chunk(b"zTXt", b"Comment\0\0" + text), chunk(b"iTXt", b"Comment\0\1\0\0\0" + text)):
+        assert code_of(png(8, 8, depth=8, colour=0, rows=bytes(72), extra=[part] * 1000)) == "corrupt"
+        assert compress(png(8, 8, depth=8, colour=0, rows=bytes(72), extra=[part] * 9), Options()).width == 8
+
+
 def test_a_png_of_endless_small_chunks_is_too_complex() -> None:
     """The same for a PNG."""
     assert code_of(png(8, 8, depth=8, colour=0, rows=bytes(72), extra=[chunk(b"prVt", b"")] * 100_001)) == "too_complex"
@@ -165,6 +173,55 @@ def test_of_a_transparent_gray_only_the_lowest_bits_count() -> None:
     *solid, clear = stripes(data, format="webp")
     assert is_like(solid, (0,) * 3, (85,) * 3, (170,) * 3)
     assert clear[3] == 0
+
+
+FRAME = struct.pack(">IIIIIHHBB", 0, 32, 16, 0, 0, 1, 10, 0, 0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "broken",
+    [
+        chunk(b"gAMA", b"\0"),
+        chunk(b"gAMA", b"\0\0\xb1\x8f")[:-1] + b"?",
+        chunk(b"cHRM", b"short"),
+        chunk(b"sRGB", b""),
+        chunk(b"pHYs", b""),
+        chunk(b"iCCP", b""),
+        chunk(b"iCCP", b"name\0\0cut"),
+        chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(2_000_000))),
+        chunk(b"iCCP", b"a name of more bytes than there may be" * 3),
+        chunk(b"eXIf", b"MM\0"),
+        chunk(b"zTXt", b"Comment\0\7unknown"),
+        chunk(b"iTXt", b"Comment\0\1\0cut"),
+        chunk(b"acTL", b"cut"),
+        chunk(b"fcTL", b"cut"),
+        chunk(b"fcTL", FRAME) * 2,
+    ],
+    ids=lambda part: f"{part[4:8].decode()} of {len(part) - 12} bytes",
+)
+def test_what_is_broken_beside_the_pixels_fails_nothing(broken: bytes, form: Any) -> None:
+    """Chunks that may be left out are, whatever Pillow thinks of them."""
+    assert is_like(stripes(indexed(broken, PALETTE), format=form), *COLOURS)
+    assert is_like(stripes(indexed(PALETTE, broken), format=form), *COLOURS)
+
+
+def test_an_animation_whose_frames_are_broken_gives_its_first_picture() -> None:
+    """The still picture is whole, whatever is wrong with how the others follow it."""
+    control = chunk(b"acTL", struct.pack(">II", 3, 0))
+    for frames in (b"", chunk(b"fcTL", FRAME), chunk(b"fcTL", bytes(26)) + chunk(b"fdAT", b"\0\0\0\x09junk")):
+        data = indexed(PALETTE, control, frames)
+        assert is_like(stripes(data), *COLOURS)
+        assert compress(data, Options()).animated
+
+
+def test_image_data_with_something_between_them_are_put_together() -> None:
+    """Encoders may not do so, and viewers do not mind."""
+    whole = indexed(PALETTE)
+    start = whole.index(b"IDAT") - 4
+    packed = whole[start + 8 : whole.index(b"IEND") - 8]
+    parts = chunk(b"IDAT", packed[:9]) + chunk(b"tEXt", b"Comment\0between") + chunk(b"IDAT", packed[9:])
+    assert is_like(stripes(whole[:start] + parts + whole[-12:]), *COLOURS)
 
 
 @pytest.mark.parametrize(
