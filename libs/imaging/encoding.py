@@ -19,10 +19,6 @@ LOSSLESS: Final = frozenset({"png"})
 TRANSPARENT: Final = frozenset({"png", "webp", "avif"})
 """Formats that can leave transparent what is."""
 
-# Up to here Huffman tables made to measure cost next to nothing and save a tenth; above they cost an eighth of the
-# time.
-_SMALL_AREA = 256 * 256
-
 
 def encode(picture: Picture, form: Form, quality: int) -> bytes:
     """The file; `quality` is passed over where `form` is lossless.
@@ -44,8 +40,6 @@ def encode(picture: Picture, form: Form, quality: int) -> bytes:
 
 
 def _jpeg(picture: Picture, quality: int) -> bytes:
-    if picture.area <= _SMALL_AREA:
-        return _saved(picture.image(), "JPEG", quality=quality, optimize=True)
     if isinstance(picture.pixels, np.ndarray):
         return turbo.encode(picture.pixels, quality)
     return _saved(picture.image(), "JPEG", quality=quality)

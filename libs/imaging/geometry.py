@@ -11,9 +11,14 @@ _FIRST_ON_ITS_SIDE = 5
 GAP = 2
 
 
+def is_on_its_side(orientation: int) -> bool:
+    """Whether the rows of a picture of this EXIF orientation become columns."""
+    return orientation >= _FIRST_ON_ITS_SIDE
+
+
 def turned(size: Size, orientation: int) -> Size:
     """Width and height after a picture of `size` was brought upright, or before."""
-    return (size[1], size[0]) if orientation >= _FIRST_ON_ITS_SIDE else size
+    return (size[1], size[0]) if is_on_its_side(orientation) else size
 
 
 def fitted(size: Size, options: Options) -> Size:

@@ -10,7 +10,8 @@ from libs.imaging.decode import Decoded, failures_as_reasons, finished, opened
 from libs.imaging.encoding import Form
 from libs.imaging.limits import check_output
 from libs.imaging.options import Options
-from libs.imaging.picture import Picture, as_image
+from libs.imaging.picture import Picture, as_image, as_inks
+from libs.imaging.placing import upright_samples
 from libs.imaging.reasons import ImageError
 from libs.imaging.sniff import SourceFormat
 from libs.imaging.turbo import LeftOverError, Manner, Samples, UnusualError
@@ -29,19 +30,20 @@ def decode_jpeg(structure: jpeg.Jpeg, form: Form, options: Options) -> Decoded:
         kept = exif.kept(structure.exif, options.metadata)
         before_turning = geometry.turned(size, structure.orientation)
         least = geometry.least(before_turning) if before_turning != stored else None
-        clean, samples = _decoded(structure, kept, Manner(least, repeated=form == "jpeg" and least is None))
-        untouched = least is None and structure.is_portable
-        if samples is not None and untouched and structure.components != 4:
-            picture = Picture(samples, structure.profile, kept)
+        whole = least is None
+        manner = Manner(least, repeated=form == "jpeg" and whole, padded=whole and structure.orientation != 1)
+        clean, samples = _decoded(structure, kept, manner)
+        if samples is not None and whole and structure.components != 4:
+            picture = Picture(upright_samples(samples, structure.orientation), structure.profile, kept)
         else:
             if samples is None:
                 image = opened(clean, SourceFormat.JPEG, options.max_pixels)
                 image.load()
             else:
-                image = as_image(samples)
+                image = as_inks(samples) if structure.components == 4 else as_image(samples)
             turned = structure.orientation
             picture = finished(image, structure.profile, kept, turned, size=size, form=form, options=options)
-        return Decoded(picture, SourceFormat.JPEG, stored, clean if untouched else None)
+        return Decoded(picture, SourceFormat.JPEG, stored, clean if whole and structure.is_portable else None)
 
 
 def _decoded(structure: jpeg.Jpeg, kept: bytes, manner: Manner) -> tuple[bytes, Samples | None]:

@@ -39,6 +39,15 @@ class Picture:
 
 
 def as_image(samples: Samples) -> Image.Image:
-    """Samples of the fast lane as Pillow has them; it stores CMYK the other way round than JPEG files do."""
-    mode, raw = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}[samples.shape[2]]
-    return Image.frombuffer(mode, (samples.shape[1], samples.shape[0]), samples, "raw", raw, 0, 1)
+    """Gray or RGB samples of the fast lane as Pillow has them."""
+    mode, raw = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("RGB", "RGBX")}[samples.shape[2]]
+    return _unpacked(samples, mode, raw)
+
+
+def as_inks(samples: Samples) -> Image.Image:
+    """Samples of a JPEG of four colours as Pillow has them; it stores CMYK the other way round than the files do."""
+    return _unpacked(samples, "CMYK", "CMYK;I")
+
+
+def _unpacked(samples: Samples, mode: str, raw: str) -> Image.Image:
+    return Image.frombytes(mode, (samples.shape[1], samples.shape[0]), samples, "raw", raw, 0, 1)

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from libs.imaging.reasons import ImageError
 
 Samples = NDArray[np.uint8]
-"""Rows of pixels of one, three (RGB) or four samples (CMYK as it is stored, which is inverted)."""
+"""Rows of pixels of one sample, of three (RGB), or of four: RGB and one without meaning, or where a file has four
+colours those as they are stored, which is inverted."""
 
-SPACES: Final = {1: "GRAY", 3: "RGB", 4: "CMYK"}
+_SPACES: Final = {1: "GRAY", 3: "RGB", 4: "CMYK"}
+_ENCODED: Final = {1: ("GRAY", "Gray"), 3: ("RGB", "420"), 4: ("RGBX", "420")}
 
 # Messages of libjpeg's jerror.h. That bytes are left over before a marker is how most damage ends: the codes fell out
 # of step, and all blocks were filled before all bytes were read.
@@ -39,11 +41,12 @@ class Manner:
 
     `least` (width, height) is how much the decoder should leave when it scales the picture down by itself. `repeated`
     colour samples instead of interpolated ones are what encoding with the same subsampling wants: it averages them back
-    to the very samples that were stored.
+    to the very samples that were stored. `padded` RGB has a fourth sample, so that a pixel can be moved as one word.
     """
 
     least: tuple[int, int] | None = None
     repeated: bool = False
+    padded: bool = False
 
 
 def decode(data: bytes, components: int, manner: Manner) -> Samples:
@@ -58,7 +61,7 @@ def decode(data: bytes, components: int, manner: Manner) -> Samples:
     try:
         samples: Samples = simplejpeg.decode_jpeg(
             data,
-            SPACES[components],
+            "RGBX" if manner.padded and components == 3 else _SPACES[components],
             fastupsample=manner.repeated,
             min_width=width,
             min_height=height,
@@ -77,8 +80,6 @@ def decode(data: bytes, components: int, manner: Manner) -> Samples:
 
 def encode(samples: Samples, quality: int) -> bytes:
     """A JPEG of gray or RGB samples, its colours at half the resolution, as Pillow makes them."""
-    gray = samples.shape[2] == 1
-    data: bytes = simplejpeg.encode_jpeg(
-        samples, quality, "GRAY" if gray else "RGB", "Gray" if gray else "420", fastdct=False
-    )
+    space, subsampling = _ENCODED[samples.shape[2]]
+    data: bytes = simplejpeg.encode_jpeg(samples, quality, space, subsampling, fastdct=False)
     return data

@@ -52,14 +52,14 @@ def test_no_metadata_of_another_format_is_in_the_output(form: str) -> None:
 
 
 def test_a_jpeg_at_the_asked_quality_or_below_is_kept() -> None:
-    """Its own compressed data goes on, pixel for pixel."""
+    """Its own compressed data goes on, pixel for pixel; a single step less would not make it smaller."""
     for quality in (50, 30):
         source = encoded(photograph(), "JPEG", quality=quality)
         result = compress(source, Options())
         assert result.kept
         assert not result.larger_than_source
         assert result.data == source
-        assert not compress(source, Options(quality=quality - 1)).kept
+        assert not compress(source, Options(quality=quality - 2)).kept
 
 
 def test_a_kept_jpeg_loses_its_metadata_and_keeps_its_pixels_and_profile() -> None:

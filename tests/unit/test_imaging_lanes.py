@@ -4,7 +4,7 @@ import struct
 
 import pytest
 import simplejpeg  # type: ignore[import-untyped]
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops, ImageOps, ImageStat
 
 from libs.imaging import ImageError, Options, compress
 from tests.unit.pictures import (
@@ -182,6 +182,21 @@ def test_scaling_within_the_decoder_keeps_position_and_colours(orientation: int,
     assert small.mode == mode
     for found, wanted in zip(corners(small), corners(large), strict=True):
         assert is_close(found, wanted if isinstance(wanted, tuple) else (wanted,), 8)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_turning_on_the_fast_lane_moves_every_pixel_as_pillow_moves_it(orientation: int, mode: str) -> None:
+    """Of sides that no part of a picture divides; without a loss, so that nothing may differ."""
+    whole = encoded(photograph(401, 299).convert(mode), "JPEG", quality=92)
+    data = with_segments(whole, marker_segment(0xE1, oriented(orientation)))
+    tagged = opened(compress(whole, Options(format="png")).data)
+    tagged.getexif()[0x0112] = orientation
+    found = opened(compress(data, Options(format="png")).data)
+    assert difference(found, ImageOps.exif_transpose(tagged)) == 0
+    before = ImageOps.exif_transpose(opened(data))
+    by_pillow = encoded(before, "JPEG", quality=50)
+    assert difference(opened(compress(data, Options()).data), before) <= 1.01 * difference(opened(by_pillow), before)
 
 
 def test_a_jfif_header_with_another_version_is_written_with_the_known_one() -> None:
