@@ -52,27 +52,17 @@ async def test_hosts_do_not_share_a_connection(session: GuardedSession) -> None:
 @pytest.mark.parametrize("unasked", [ok(b"poison"), b"garbage\r\n\r\n", ok(b"poison")[:-3]])
 async def test_what_comes_unasked_is_no_answer_to_the_next_request(session: GuardedSession, unasked: bytes) -> None:
     """A connection on which something came after its last answer is not used again."""
-    arrived = asyncio.Event()
-
-    def reply(path: str, writer: asyncio.StreamWriter) -> None:
-        writer.write(ok(path.encode()))
-        if path == "/first":
-            asyncio.get_running_loop().call_later(0.02, _push, writer)
-
-    def _push(writer: asyncio.StreamWriter) -> None:
-        writer.write(unasked)
-        arrived.set()
-
     async def noticed() -> bool:
         connector = session._downloads.connector
         assert connector is not None
         idle = [connection for connections in connector._conns.values() for connection, _ in connections]
         return not any(connection.is_connected() and not connection.should_close for connection in idle)
 
-    async with keeping_server(reply) as server:
+    async with keeping_server(by_path) as server:
         url = f"http://127.0.0.1:{server.port}"
         assert (await fetch(session, f"{url}/first")).body == b"/first"
-        await arrived.wait()
+        [writer] = server.open
+        writer.write(unasked)
         await until(noticed, "the unasked bytes are read")
         for path in ("/second", "/third"):
             assert (await fetch(session, url + path)).body == path.encode()
@@ -118,8 +108,13 @@ async def test_the_reset_of_an_idle_connection_is_nobodys_error(session: Guarded
 
     async def reply(path: str, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
-        await asyncio.sleep(0.02)  # so that the body comes by itself
+        await until(head_is_read, "the head is read")  # so that the body comes by itself
         writer.write(path.encode())
+
+    async def head_is_read() -> bool:
+        connector = session._downloads.connector
+        assert connector is not None
+        return any(connection._payload is not None for connection in connector._acquired)
 
     async def noticed() -> bool:
         connector = session._downloads.connector
