@@ -18,6 +18,7 @@ from libs.storage import open_storage
 from services.watcher.attempts import Attempts
 from services.watcher.completion import Completion
 from services.watcher.crew import Crew
+from services.watcher.hosts import Hosts
 from services.watcher.memory import Memory
 from services.watcher.pipeline import Codec, Downloader, Pipeline
 from services.watcher.settings import WatcherSettings
@@ -91,6 +92,8 @@ async def draining(
     async with AsyncExitStack() as stack:
         completion = completion or Completion(documents)
         await stack.enter_async_context(completion.running())
+        memory = Memory(documents.images.made_from)
+        await stack.enter_async_context(memory.running())
         holdings: Holdings[HeldImage] = Holdings(
             documents.images.leases,
             settings.in_flight,
@@ -99,13 +102,12 @@ async def draining(
             shutdown_seconds=settings.shutdown_seconds,
         )
         await stack.enter_async_context(holdings.running())
-        memory = Memory(documents.images.made_from)
-        await stack.enter_async_context(memory.running())
         pipeline = Pipeline(downloads, codec or Copying(), store, memory, max_download_bytes=10**6, download_seconds=1)
         crew = Crew(
             documents,
             Attempts(settings, documents, pipeline, completion),
             holdings,
+            Hosts(settings.host_in_flight, documents.postponed),
             sweep_seconds=settings.sweep_seconds,
             stop=stop,
             progressed=progressed,

@@ -7,6 +7,7 @@ from libs.documents.images import HeldImage, Images, NewImage
 from libs.documents.loading import NewRequest, UploadInterruptedError
 from libs.documents.outcomes import Failed, Finished, Outcome
 from libs.documents.outputs import Output
+from libs.documents.postponed import Postponed
 from libs.documents.progress import Counts, Progress
 from libs.documents.requests import AlreadyFinalError, Request, Requests
 from libs.documents.rows import ImageFailure, Row, RowImage
@@ -29,6 +30,7 @@ __all__ = [
     "NewRequest",
     "Outcome",
     "Output",
+    "Postponed",
     "Progress",
     "Request",
     "Requests",

@@ -7,6 +7,7 @@ import socket
 from libs.documents.deliveries import Deliveries
 from libs.documents.images import Images
 from libs.documents.outcomes import Outcomes
+from libs.documents.postponed import Postponed
 from libs.documents.progress import Progress
 from libs.documents.requests import Requests
 from libs.mongo import Mongo
@@ -22,6 +23,7 @@ class Documents:
         holder = holder or f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(3)}"
         self.progress = Progress(mongo)
         self.images = Images(mongo, self.progress, lease_seconds=lease_seconds, holder=holder)
+        self.postponed = Postponed(mongo)
         self.requests = Requests(mongo, requests_name, self.images, self.progress, loader_seconds=lease_seconds)
         self.outcomes = Outcomes(mongo, self.progress, self.requests)
         self.deliveries = Deliveries(mongo, self.requests, lease_seconds=lease_seconds, holder=holder)

@@ -14,7 +14,7 @@ from libs.documents.outputs import Output
 from libs.documents.positions import between, image_id
 from libs.documents.progress import Progress
 from libs.documents.rows import ImageFailure, Row, Rows
-from libs.leases import Claim, Fields, Leases
+from libs.leases import Claim, Fields, Leases, Shares
 from libs.mongo import Collection, Document, Mongo, Session
 
 _CLEAR_CHUNK = 5000
@@ -110,15 +110,17 @@ class Images:
             [_document(request_id, rank, image) for image in images], ordered=False, session=session
         )
 
-    async def claim(self, limit: int, *, start: float | None = None, beside: int = 0) -> tuple[Claim, list[HeldImage]]:
+    async def claim(
+        self, limit: int, *, start: float | None = None, beside: int = 0, shares: Shares | None = None
+    ) -> tuple[Claim, list[HeldImage]]:
         """Claims up to `limit` images in rank order, for a holder of `beside` images; see `Leases.claim`."""
-        claim = await self.leases.claim(limit, start=start, beside=beside)
+        claim = await self.leases.claim(limit, start=start, beside=beside, shares=shares)
         return claim, [_held(document, self.leases.claimed_at(document), claim.token) for document in claim.documents]
 
-    async def retry(self, image: HeldImage, error: ImageFailure, seconds: float) -> bool:
-        """Puts a held image off after a failed try. False: it was no longer held."""
+    async def retry(self, image: HeldImage, error: ImageFailure, seconds: float, *, charge: int = 1) -> bool:
+        """Puts a held image off after a try that counts for `charge` failed ones. False: it was no longer held."""
         return await self.leases.delay(
-            image.token, image.document_id, seconds, {"attempts": image.attempts + 1, "error": asdict(error)}
+            image.token, image.document_id, seconds, {"attempts": image.attempts + charge, "error": asdict(error)}
         )
 
     async def made_from(self, keys: Sequence[bytes]) -> dict[bytes, Output]:

@@ -96,15 +96,22 @@ class Leases:
         """
         if self._unsure is not None:
             return await self._recovered(self._unsure)
-        front = self._recalled(shares) or await self._front(self._spread.front(limit), start, shares)
-        token = secrets.token_hex(16)
+        front, withheld = self._recalled(shares), list[Document]()
         if not front:
-            return Claim(token, [])
-        alone, first = self._is_suspect(front[0]), front[0][self._fields.order]
+            front = await self._front(width := self._spread.front(limit), start, shares)
+            if shares is not None:
+                front, withheld = shares.divide(front, width)
+        token = secrets.token_hex(16)
+        first = min((document[self._fields.order] for document in (*front[:1], *withheld[:1])), default=None)
+        if not front or first is None:
+            return Claim(token, [], first=first, withheld=withheld)
+        alone = self._is_suspect(front[0])
         if alone and beside:
-            return Claim(token, [], alone, first)
+            return Claim(token, [], alone, first, withheld=withheld)
         innocent = [document for document in front if not self._is_suspect(document)]
         candidates = front[:1] if alone else self._spread.pick(innocent, limit)
+        if shares is not None:
+            candidates = shares.admit(candidates)
         ids = [document["_id"] for document in candidates]
         lease = {"token": token, "holder": self._holder, "until": self._until(), "alone": alone}
         wanted: Document = {"_id": {"$in": ids}, "state": PENDING}
@@ -125,7 +132,7 @@ class Leases:
             rest = [document_id for document_id in ids if document_id not in known]
             self._unsure = replace(unsure, ids=rest) if rest else None
             return claim
-        return self._claim_of(unsure, held)
+        return replace(self._claim_of(unsure, held), withheld=withheld)
 
     async def _mark(self, wanted: Document, ids: Sequence[Any], lease: Document) -> list[Document]:
         """Puts the lease on what is wanted, and gives what has it: of one document in one round trip."""
@@ -153,12 +160,12 @@ class Leases:
         if start is not None:
             wanted[self._fields.order] = {"$gte": start}
         if shares is not None:
-            wanted[shares.field] = {"$nin": shares.full}
+            wanted |= shares.wanted
             projection[shares.field] = 1
-        found = await self._collection.find(
+            limit += shares.beside
+        return await self._collection.find(
             wanted, projection, sort=[(self._fields.order, 1)], limit=limit, batch_size=limit
         ).to_list(None)
-        return shares.admit(found) if shares is not None else found
 
     def _recalled(self, shares: Shares | None) -> list[Document]:
         remembered = self._spread.recall()

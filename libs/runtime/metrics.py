@@ -46,6 +46,10 @@ IMAGES_FINISHED = Counter(
     ["state", "code"],
 )
 IMAGES_RETRIED = Counter("darkroom_images_retried_total", "Images put off to be tried again, by reason code.", ["code"])
+IMAGES_POSTPONED = Counter(
+    "darkroom_images_postponed_total",
+    "Images put off untried, since their host had its share and nothing else was to be seen before them.",
+)
 IMAGES_FENCED = Counter(
     "darkroom_images_fenced_total",
     "Results thrown away because the lease had passed to another or the image was cancelled.",

@@ -66,7 +66,7 @@ class Spool:
     def add_image(self, url: str, address: URL) -> None:
         """Adds an image to the row that is not ended yet: `url` as it was written, `address` as it is understood."""
         digest = blake2b(str(address).encode(), digest_size=16).digest()
-        self._images.append((self.images, self.rows, url, address.raw_host or "", digest))
+        self._images.append((self.images, self.rows, url, (address.raw_host or "").removesuffix("."), digest))
         self.images += 1
         if len(self._images) >= BATCH:
             self.flush()

@@ -17,6 +17,7 @@ from libs.storage import StorageError, open_storage
 from services.watcher.attempts import Attempts
 from services.watcher.completion import Completion
 from services.watcher.crew import Crew
+from services.watcher.hosts import Hosts
 from services.watcher.memory import Memory
 from services.watcher.pipeline import Codec, Downloader, Pipeline, Store
 from services.watcher.settings import WatcherSettings
@@ -89,6 +90,7 @@ async def serve(
             documents,
             Attempts(settings, documents, pipeline, completion),
             holdings,
+            Hosts(settings.host_in_flight, documents.postponed),
             sweep_seconds=settings.sweep_seconds,
             stop=process.stop,
             progressed=consumer.progressed,

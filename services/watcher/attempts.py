@@ -20,6 +20,7 @@ from services.watcher.pipeline import Pipeline
 from services.watcher.settings import WatcherSettings
 
 _log = structlog.get_logger()
+_UNTRIED = "host_busy"  # what a URL redirects to had its share of the downloads: nobody's failure, so it costs no try
 
 
 class UnexpectedError(Exception):
@@ -37,6 +38,7 @@ class UnexpectedError(Exception):
 class _Retry:
     error: ImageFailure
     seconds: float
+    charge: int = 1
 
 
 class Attempts:
@@ -72,7 +74,9 @@ class Attempts:
         await patiently(lambda: self._documents.images.leases.discard(image.token, image.document_id))
 
     async def _put_off(self, image: HeldImage, retry: _Retry) -> None:
-        if not await patiently(lambda: self._documents.images.retry(image, retry.error, retry.seconds)):
+        if not await patiently(
+            lambda: self._documents.images.retry(image, retry.error, retry.seconds, charge=retry.charge)
+        ):
             metrics.IMAGES_FENCED.inc()
 
     async def _outcome(self, image: HeldImage, brief: Brief) -> Outcome | _Retry:
@@ -102,6 +106,9 @@ class Attempts:
         self, image: HeldImage, problem: EgressError | ImageError | StorageError | UnexpectedError
     ) -> Failed | _Retry:
         error = ImageFailure(problem.code, problem.detail)
+        if error.code == _UNTRIED:
+            metrics.IMAGES_RETRIED.labels(error.code).inc()
+            return _Retry(error, self._pause_seconds(0, 0.0), charge=0)
         made = image.attempts + 1
         if not problem.retryable or made >= self._settings.max_attempts:
             _log.warning("image.failed", code=error.code, detail=error.detail, attempts=made)

@@ -14,6 +14,7 @@ from libs.runtime import metrics
 from libs.runtime.lifecycle import Stop
 from services.watcher.attempts import Attempts
 from services.watcher.frontier import Frontier
+from services.watcher.hosts import Hosts
 
 _log = structlog.get_logger()
 _TURN_SECONDS = 10.0
@@ -27,6 +28,7 @@ class Crew:
         documents: Documents,
         attempts: Attempts,
         holdings: Holdings[HeldImage],
+        hosts: Hosts,
         *,
         sweep_seconds: float,
         stop: Stop,
@@ -35,6 +37,7 @@ class Crew:
         self._documents = documents
         self._attempts = attempts
         self._holdings = holdings
+        self._hosts = hosts
         self._sweep_seconds = sweep_seconds
         self._stop = stop
         self._progressed = progressed
@@ -55,21 +58,31 @@ class Crew:
             is_poll = wake.cause == "poll" and not self._holdings.items
             if time.monotonic() >= self._next_sweep and not is_poll:
                 await self._sweep()
-            claim = await self._claim() if self._has_room else None
+            limit = self._hosts.limit(self._holdings.free, self._holdings.working) if self._has_room else 0
+            claim = await self._claim(limit) if limit > 0 else None
             if claim is None or (claim.alone and not claim.documents):
-                if self._holdings.items:  # every slot is taken, or a suspect runs or waits until nothing is held
-                    await self._holdings.wait(min(_TURN_SECONDS, self._next_sweep - time.monotonic()))
+                if self._holdings.items:  # every slot or share is taken, or a suspect runs or waits until nothing is
+                    await self._holdings.wait(self._pause_seconds)
             elif claim.documents:
                 found = True
+                await self._hosts.make_way(claim, self._holdings.working)
                 await asyncio.sleep(0)  # what is over at once gives its slot back before more is claimed
-            elif not claim.outrun:
-                break
+            elif not (claim.outrun or await self._hosts.make_way(claim, self._holdings.working)):
+                if not claim.withheld:
+                    break
+                await self._holdings.wait(self._pause_seconds)
             self._progressed()
         return found
 
     @property
     def _has_room(self) -> bool:
         return self._holdings.free > 0 and not (self._runs_suspect and self._holdings.items)
+
+    @property
+    def _pause_seconds(self) -> float:
+        """How long to wait for a change of what is held."""
+        seconds = min(_TURN_SECONDS, self._next_sweep - time.monotonic())
+        return min(seconds, self._hosts.look_seconds or seconds) if self._has_room else seconds
 
     def _look_where(self, wake: Wake) -> None:
         if wake.cause in {"start", "listen", "sweep", "poll"}:
@@ -86,9 +99,12 @@ class Crew:
             _log.info("request.closed", request_id=request_id, status=status, by="sweep")
         self._frontier.reset()
 
-    async def _claim(self) -> Claim:
+    async def _claim(self, limit: int) -> Claim:
         claim, images = await self._documents.images.claim(
-            self._holdings.free, start=self._frontier.start, beside=len(self._holdings.items)
+            limit,
+            start=self._frontier.start,
+            beside=len(self._holdings.items),
+            shares=self._hosts.shares(self._holdings.working),
         )
         self._runs_suspect = claim.alone and bool(images)
         for image in images:

@@ -11,6 +11,7 @@ import pytest
 import libs.documents
 import libs.leases
 from libs.documents import Attempt, Documents, Ending, Failed, ImageFailure, NewDelivery, NewImage, NewRequest, Output
+from libs.leases import Shares
 from libs.mongo import Mongo
 from tests.query_plans import EXPLAINED, UNPLANNED, Plan, Recorder, call_sites, lines_run, plan_of, statements
 
@@ -118,6 +119,11 @@ async def finish_a_request(documents: Documents) -> None:
 async def put_off_and_lose_images(documents: Documents, outside: Mongo) -> None:
     """One upload whose images are renewed, put off, given back and lost."""
     await documents.requests.accept(new_request(8), [new_images(0, 8)], uuid4())
+    passing = Shares("host", 1, {"h": 1}, passing=20)
+    barred, _ = await documents.images.claim(7, start=WAITING_RANK + 1, shares=passing)
+    put_off = [document["_id"] for document in barred.withheld]
+    assert await documents.postponed.put_off(put_off, 3600) == len(put_off) > 6
+    assert await documents.postponed.bring_back(put_off) == len(put_off)
     claim, held = await documents.images.claim(7, start=WAITING_RANK + 1)
     leases, ids = documents.images.leases, [image.document_id for image in held]
     first = await leases.claim(1)

@@ -1,0 +1,29 @@
+"""Images that are put off untried, since their host has its share, and those that are wanted back before their time."""
+
+from collections.abc import Sequence
+
+from libs.mongo import Collection, Document, Mongo, Session
+
+
+class Postponed:
+    """Pending images become delayed and pending again, at no charge; what a transaction holds is passed over."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._mongo = mongo
+        self._collection: Collection = mongo.collection("images")
+
+    async def put_off(self, ids: Sequence[Document], seconds: float) -> int:
+        """Puts off those of `ids` that are pending for `seconds`, and says how many."""
+        due = {"$add": ["$$NOW", round(seconds * 1000)]}
+        return await self._change(ids, "pending", [{"$set": {"state": "delayed", "ready_at": due}}])
+
+    async def bring_back(self, ids: Sequence[Document]) -> int:
+        """Makes those of `ids` pending again that are delayed still, and says how many."""
+        return await self._change(ids, "delayed", [{"$set": {"state": "pending"}}, {"$unset": "ready_at"}])
+
+    async def _change(self, ids: Sequence[Document], state: str, change: Sequence[Document]) -> int:
+        async def work(session: Session, piece: Sequence[Document]) -> int:
+            wanted = {"_id": {"$in": list(piece)}, "state": state}
+            return (await self._collection.update_many(wanted, change, session=session)).matched_count
+
+        return sum(await self._mongo.transact_in_pieces(ids, work))

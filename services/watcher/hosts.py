@@ -1,0 +1,102 @@
+"""How the images of one host leave the others their slots."""
+
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+
+from libs.documents import HeldImage, Postponed
+from libs.leases import Claim, Shares
+from libs.mongo import Document
+from libs.runtime import metrics
+
+_PASSING = 32
+_PASSING_FAR = 512
+_KEPT = 256
+_PAUSES_SECONDS = (1.0, 8.0)
+_POSTPONED_PAUSES = 10
+_LOOK_SECONDS = 0.25
+_REMEMBERED = 4096
+
+
+class Hosts:
+    """At most `each` images of one host are claimed; those that stand before others' are passed over.
+
+    They stay where they are, so that the next of them starts as soon as one has ended. Where only such images were
+    seen, others are looked for four times a second, and in between no more is claimed than these hosts have room for.
+
+    Where nothing but such images is found among the first 512, those behind the first 256 are put off, to see what is
+    behind them: at first each second and for ten, and while that brings nothing to light less often and for longer, in
+    the end every eight seconds and for eighty. So a watcher reaches past some three thousand images of hosts that have
+    their share; what is behind even more of them waits until these are fewer. What was put off comes back as soon as
+    its host has room and nothing else of it is to be seen.
+    """
+
+    def __init__(self, each: int, postponed: Postponed, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._each = each
+        self._postponed = postponed
+        self._clock = clock
+        self._passing = _PASSING
+        self._pause_seconds = _PAUSES_SECONDS[0]
+        self._next_at = 0.0
+        self._barred: set[str] = set()
+        self._look_at = 0.0
+        self._put_off: dict[str, deque[Document]] = {}
+
+    def shares(self, working: Iterable[HeldImage]) -> Shares:
+        """What may be claimed beside what is worked on."""
+        return Shares("host", self._each, _by_host(working), passing=self._passing)
+
+    def limit(self, free: int, working: Iterable[HeldImage]) -> int:
+        """How many images to claim now that there are `free` slots."""
+        if self._clock() >= self._look_at:
+            return free
+        held = _by_host(working)
+        return min(free, sum(max(0, self._each - held[host]) for host in self._barred))
+
+    @property
+    def look_seconds(self) -> float:
+        """Until other hosts' images are to be looked for, at most a quarter of a second."""
+        return max(0.0, self._look_at - self._clock())
+
+    async def make_way(self, claim: Claim, working: Iterable[HeldImage]) -> bool:
+        """To be called after each claim, with what is worked on by then; true when it is worth to claim again."""
+        if claim.documents or not claim.withheld:
+            if not {image["host"] for image in claim.documents} & self._barred:
+                self._passing, self._pause_seconds, self._look_at = _PASSING, _PAUSES_SECONDS[0], 0.0
+            return await self._bring_back(claim, _by_host(working))
+        self._barred = {image["host"] for image in claim.withheld}
+        self._look_at = self._clock() + _LOOK_SECONDS
+        if len(claim.withheld) < self._passing:
+            return False
+        if self._passing < _PASSING_FAR:
+            self._passing, self._look_at = _PASSING_FAR, 0.0
+            return True
+        if self._clock() < self._next_at:
+            return False
+        self._look_at = 0.0
+        await self._put_off_what_is_behind(claim.withheld[_KEPT:])
+        return True
+
+    async def _put_off_what_is_behind(self, withheld: Sequence[Document]) -> None:
+        jitter = random.uniform(0.75, 1.25)  # noqa: S311 (they do not all come back at once)
+        seconds = self._pause_seconds * _POSTPONED_PAUSES * jitter
+        metrics.IMAGES_POSTPONED.inc(await self._postponed.put_off([image["_id"] for image in withheld], seconds))
+        for image in withheld:
+            self._put_off.setdefault(image["host"], deque(maxlen=_REMEMBERED)).append(image["_id"])
+        self._next_at = self._clock() + self._pause_seconds
+        self._pause_seconds = min(2 * self._pause_seconds, _PAUSES_SECONDS[1])
+
+    async def _bring_back(self, claim: Claim, working: Counter[str]) -> bool:
+        seen = {image["host"] for image in claim.withheld}
+        wanted: list[Document] = []
+        for host in [host for host in self._put_off if host not in seen and working[host] < self._each]:
+            ids = self._put_off[host]
+            wanted += [ids.popleft() for _ in range(min(len(ids), _KEPT))]
+            if not ids:
+                del self._put_off[host]
+        return bool(wanted) and await self._postponed.bring_back(wanted) > 0
+
+
+def _by_host(images: Iterable[HeldImage]) -> Counter[str]:
+    return Counter(image.host for image in images)

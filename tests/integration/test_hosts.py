@@ -1,0 +1,78 @@
+"""A host that hangs beside others that answer, in one watcher."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import uuid4
+
+from libs.documents import Documents, NewImage, NewRequest
+from tests.integration.test_watcher import TRACE, states
+from tests.waiting import until
+from tests.watchers import Downloads, draining
+
+EACH = 3
+SLOTS = 8
+
+
+async def submit(documents: Documents, hosts: Mapping[str, int]) -> list[str]:
+    """Accepts one request with so many images of each host, one host after the other; gives the URLs."""
+    urls = [f"http://{host}/{number}" for host, count in hosts.items() for number in range(count)]
+    images = [NewImage(n, n, n, "SKU", url, url.split("/")[2]) for n, url in enumerate(urls)]
+    await documents.requests.accept(NewRequest(None, "a.csv", 1, "0" * 64, len(urls), TRACE), [images], uuid4())
+    return urls
+
+
+async def completed(documents: Documents, urls: list[str]) -> None:
+    """Returns when all of these are completed."""
+
+    async def probe() -> bool:
+        found = await states(documents)
+        return {found[url] for url in urls} == {"completed"}
+
+    await until(probe, "what answers is completed")
+
+
+def out_of_order(begun: list[str], urls: list[str]) -> int:
+    """By how many places the farthest of those that were begun stood elsewhere in the request."""
+    assert len(begun) == len(set(begun))
+    return max(abs(at - urls.index(url)) for at, url in enumerate(begun))
+
+
+async def test_a_host_that_hangs_leaves_the_others_their_slots(documents: Documents, tmp_path: Path) -> None:
+    """Of a hundred hosts' images, all are completed while the first ones, which stand before them, still hang."""
+    hanging = await submit(documents, {"hangs": 20})
+    answering = await submit(documents, {f"host{n}": 2 for n in range(50)})
+    downloads = Downloads(*answering)
+    async with draining(documents, tmp_path, downloads, in_flight=SLOTS, host_in_flight=EACH):
+        await completed(documents, answering)
+        later = await submit(documents, {"later": 2})
+        downloads.at_once = (*answering, *later)
+        await completed(documents, later)
+        found = await states(documents)
+        assert [found[url] for url in hanging] == ["processing"] * EACH + ["pending"] * (20 - EACH)
+        assert downloads.running == set(hanging[:EACH])
+        downloads.gate.set()
+        await completed(documents, hanging)
+    begun = [downloads.started.get_nowait() for _ in range(downloads.started.qsize())]
+    assert out_of_order([url for url in begun if url in hanging], hanging) < SLOTS
+    assert max(len(downloads.beside[url] & set(hanging)) for url in hanging) < EACH
+    attempts = documents.mongo.collection("images").find({}, {"attempts": 1, "lost_leases": 1})
+    assert [image async for image in attempts if image["attempts"] or image["lost_leases"]] == []
+
+
+async def test_what_stands_behind_a_whole_catalogue_of_a_host_that_hangs_is_reached(
+    documents: Documents, tmp_path: Path
+) -> None:
+    """Images far behind those are put off, at no charge, and one behind them all is completed while they hang."""
+    urls = await submit(documents, {"hangs": 600, "answers": 1})
+    downloads, each = Downloads(urls[-1]), 32
+    async with draining(documents, tmp_path, downloads, in_flight=2 * each, host_in_flight=each):
+        await completed(documents, urls[-1:])
+        assert downloads.running == set(urls[:each])
+        delayed = documents.mongo.collection("images").find({"state": "delayed"}, {"attempts": 1, "lost_leases": 1})
+        put_off = await delayed.to_list(None)
+        assert {(image["attempts"], image["lost_leases"]) for image in put_off} == {(0, 0)}
+        assert 256 <= len(put_off) < 600
+        downloads.gate.set()
+        await completed(documents, urls)
+    begun = [downloads.started.get_nowait() for _ in range(downloads.started.qsize())]
+    assert out_of_order([url for url in begun if url != urls[-1]], urls) < 512
