@@ -41,6 +41,16 @@ def test_networks_are_a_comma_separated_list(monkeypatch: pytest.MonkeyPatch) ->
     assert [str(network) for network in load(WatcherSettings).egress_allow] == ["127.0.0.0/8", "::1/128"]
 
 
+def test_the_memory_of_images_follows_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gibibyte for each of them, unless it is set; where their number is wrong, that alone is told."""
+    monkeypatch.setenv("DARKROOM_WORKERS", "3")
+    assert load(WatcherSettings).codec_memory_bytes == 3 << 30
+    assert load(WatcherSettings, codec_memory_bytes=1 << 20).codec_memory_bytes == 1 << 20
+    with pytest.raises(InvalidSettingsError) as caught:
+        load(WatcherSettings, workers=0)
+    assert "CODEC_MEMORY" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
