@@ -1,6 +1,7 @@
 """Decodes bytes from outside. Only ever called in a worker process."""
 
 import io
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ def decode(data: bytes, source: SourceFormat, form: Form, options: Options) -> D
     with failures_as_reasons():
         image = opened(_readable(data, source, facts), source, options.max_pixels)
         stored = image.size
-        animated = facts.animated if facts else source in _ANIMATED and bool(getattr(image, "is_animated", False))
+        animated = facts.animated if facts else source in _ANIMATED and _is_animated(image)
         if source is SourceFormat.GIF:
             image = _first_gif_frame(image, transparent=form in TRANSPARENT)
         # A TIFF's own tag is followed by Pillow while it loads, and turns its size too.
@@ -136,6 +137,14 @@ def _is_lean(image: Image.Image) -> bool:
         return image.mode == "1"
     highest = image.getextrema()[1]
     return isinstance(highest, int) and 3 * highest < len(image.getpalette() or ())
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Whether something comes after the first frame; what is wrong with it is no concern of the first."""
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except (struct.error, SyntaxError, OSError, ValueError, IndexError):
+        return True
 
 
 def _readable(data: bytes, source: SourceFormat, facts: png.Png | None) -> bytes:

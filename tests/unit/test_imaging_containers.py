@@ -130,3 +130,10 @@ def test_a_webp_of_endless_small_chunks_is_too_complex() -> None:
     padded = whole + b"JUNK\0\0\0\0" * 100_001
     assert is_quarters(whole + b"JUNK\0\0\0\0" * 9)
     assert code_of(padded[:4] + struct.pack("<I", len(padded) - 8) + padded[8:]) == "too_complex"
+
+
+@pytest.mark.parametrize("rest", [b",", b",junk", b"!", b"!\xf9\x04", b"?", b",\0\0\0\0\xff\xff\xff\xff\0\2"])
+def test_a_gif_whose_second_frame_is_broken_gives_its_first(rest: bytes) -> None:
+    """What comes after the picture is not wanted."""
+    whole = encoded(quarters(), "GIF")
+    assert is_quarters(whole[:-1] + rest)
