@@ -45,6 +45,8 @@ class Png:
 
     def readable(self, data: bytes) -> bytes:
         """The file as a still picture, without the chunks that Pillow could misunderstand."""
+        if sum(end - start + 12 for start, end in self.shown) + _SIGNATURE_BYTES == len(data):
+            return data
         return data[:_SIGNATURE_BYTES] + b"".join(data[start - 8 : end + 4] for start, end in self.shown)
 
     def transparency_in_8_bits(self, value: int) -> int:
