@@ -1,12 +1,13 @@
 """What came back from an outbound request, and how its status and body are judged."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from io import BytesIO
 
 from aiohttp import ClientResponse
 
+from .allowance import Share
 from .errors import EgressError
 from .pace import Pace
 from .peer import PeerResponse
@@ -20,13 +21,21 @@ _PLAIN_CODINGS = {"Content-Encoding": {"", "identity"}, "Transfer-Encoding": {""
 _CONTENT_RANGE = re.compile(r"bytes 0-([0-9]{1,15})/([0-9]{1,15})", re.ASCII | re.IGNORECASE)
 
 
+def _nothing() -> None:
+    """Nobody waits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A whole body, the URL it came from in the end, and the media type its server claims (may be empty)."""
+    """A whole body, the URL it came from in the end, and the media type its server claims (may be empty).
+
+    `release` is to be called when the body is not needed any more, since others may wait for its memory.
+    """
 
     body: bytes
     url: str
     content_type: str
+    release: Callable[[], None] = field(default=_nothing, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +58,8 @@ class Response:
         return retry_after_seconds(self.headers)
 
 
-async def read_whole(response: PeerResponse, max_bytes: int, pace: Pace) -> bytes:
-    """The body of a successful answer, as sent and at most `max_bytes` long.
+async def read_whole(response: PeerResponse, max_bytes: int, pace: Pace, share: Share) -> bytes:
+    """The body of a successful answer, as sent and at most `max_bytes` long, for which `share` has room.
 
     Raises:
         EgressError: `http_<status>`, `bad_encoding`, `too_large`.
@@ -61,6 +70,7 @@ async def read_whole(response: PeerResponse, max_bytes: int, pace: Pace) -> byte
     announced = response.content_length or 0
     if announced > max_bytes:
         raise EgressError("too_large", f"{announced} bytes announced, {max_bytes} are allowed")
+    await share.expect(announced)
     if response.content.is_eof() and announced:
         return await response.read_some()  # which is all of it: most images come in one piece
     # Gives its buffer away as it is, where a bytearray or a list of chunks would be copied. Zeros take no memory until
@@ -70,6 +80,7 @@ async def read_whole(response: PeerResponse, max_bytes: int, pace: Pace) -> byte
     while some := await response.read_some():
         if body.tell() + len(some) > max_bytes:
             raise EgressError("too_large", f"more than the {max_bytes} bytes that are allowed")
+        await share.reach(body.tell() + len(some))
         body.write(some)
         pace.reached(body.tell())
     return body.getvalue()

@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from .allowance import Allowance
 from .answers import Download, Response, read_whole
 from .connector import GuardedConnector, SystemResolver
 from .errors import EgressError, from_transport
@@ -32,10 +33,12 @@ class GuardedSession:
     """Downloads and posts within the limits of an `EgressPolicy`; an async context manager.
 
     At most `host_in_flight` requests run against one host; more wait for their turn, which counts neither to their
-    deadline nor to the slots of the host that redirected there. `connect_seconds` bounds name resolution, connecting
-    and the TLS handshake together. A download has `head_seconds` for each of its header sections, connecting included,
-    and its body may go slower than a kilobyte a second for `stall_seconds`. No proxies, no cookies, no credentials from
-    the environment. `resolver` and `tls` replace the system's; a resolver that is handed in is its owner's to close.
+    deadline nor to the slots of the host that redirected there. A download waits for it for `busy_seconds` at each hop.
+    `connect_seconds` bounds name resolution, connecting and the TLS handshake together. A download has `head_seconds`
+    for each of its header sections, connecting included, and its body may go slower than a kilobyte a second for
+    `stall_seconds`. Bodies of downloads take `memory_bytes` together, and one larger one beside them, until they are
+    released; what waits for that waits within its deadlines. No proxies, no cookies, no credentials from the
+    environment. `resolver` and `tls` replace the system's; a resolver that is handed in is its owner's to close.
     """
 
     def __init__(
@@ -46,6 +49,8 @@ class GuardedSession:
         head_seconds: float = 30,
         stall_seconds: float = 10,
         host_in_flight: int,
+        busy_seconds: float = 10,
+        memory_bytes: int = 256 * 2**20,
         resolver: AbstractResolver | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -54,6 +59,8 @@ class GuardedSession:
         self._head_seconds = head_seconds
         self._stall_seconds = stall_seconds
         self._slots = HostSlots(host_in_flight)
+        self._busy_seconds = busy_seconds
+        self._allowance = Allowance(memory_bytes)
         self._resolver = resolver
         self._tls = tls
         self._open = AsyncExitStack()
@@ -84,13 +91,14 @@ class GuardedSession:
 
         Raises:
             EgressError: refused (`bad_url`, `bad_scheme`, `credentials_in_url`, `blocked_address`, `redirect_limit`,
-                `bad_encoding`, `too_large`, `tls_error`), answered otherwise than with a body (`http_404`, …) or failed
-                (`dns_error`, `connect_error`, `timeout`, `truncated_download`, `bad_response`).
+                `bad_encoding`, `too_large`, `tls_error`), answered otherwise than with a body (`http_404`, …), not sent
+                (`host_busy`: no turn came) or failed (`dns_error`, `connect_error`, `timeout`, `truncated_download`,
+                `bad_response`).
         """
         target = self._policy.check_url(url)
         left_seconds = total_seconds
         for _ in range(1 + MAX_REDIRECTS):
-            async with self._slots.held(target.raw_host or ""):
+            async with self._slots.held(target.raw_host or "", busy_seconds=self._busy_seconds):
                 started = self._time()
                 answer = await self._fetch(target, max_bytes, left_seconds)
                 left_seconds -= self._time() - started
@@ -142,6 +150,7 @@ class GuardedSession:
         deadline = asyncio.timeout_at(min(end, began + self._head_seconds))
         host = target.raw_host or ""
         response: PeerResponse | None = None
+        share, whole = self._allowance.share(), False
         try:
             async with deadline, self._downloads.get(target, allow_redirects=False) as answer:
                 response = cast("PeerResponse", answer)
@@ -149,13 +158,18 @@ class GuardedSession:
                 if response.status in _REDIRECTS and location is not None:
                     return location
                 pace = Pace(deadline, self._time, end=end, stall_seconds=self._stall_seconds)
-                body = await read_whole(response, max_bytes, pace)
+                body = await read_whole(response, max_bytes, pace, share)
+                share.settle(len(body))
+                whole = True
         except (aiohttp.ClientError, OSError) as error:
             if response is not None and isinstance(error, TimeoutError):
                 raise EgressError("timeout", f"the body from {host} did not come in time", retryable=True) from error
             raise from_transport(error, host) from error
+        finally:
+            if not whole:
+                share.release()
         content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Download(body, str(target), content_type)
+        return Download(body, str(target), content_type, share.release)
 
     def _follow(self, current: URL, location: str) -> URL:
         target = self._policy.check_url(redirect_url(current, location))

@@ -1,7 +1,10 @@
 """How many requests run against one host at once."""
 
 import asyncio
-from types import TracebackType
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from .errors import EgressError
 
 
 class HostSlots:
@@ -11,39 +14,41 @@ class HostSlots:
         self._each = each
         self._gates: dict[str, _Gate] = {}
 
-    def held(self, host: str) -> "_Gate":
-        """A context that waits for one of the slots of `host`, first come, first served, and holds it."""
+    @asynccontextmanager
+    async def held(self, host: str, *, busy_seconds: float | None = None) -> AsyncIterator[None]:
+        """Waits for one of the slots of `host`, first come, first served, and holds it.
+
+        Raises:
+            EgressError: `host_busy`, retryable: none came free within `busy_seconds`.
+        """
         name = host.removesuffix(".")
-        gate = self._gates.get(name)
-        if gate is None:
-            gate = self._gates[name] = _Gate(self._gates, name, self._each)
-        return gate
+        gate = self._gates.setdefault(name, _Gate(self._each))
+        gate.users += 1
+        try:
+            await gate.take(name, busy_seconds)
+            try:
+                yield
+            finally:
+                gate.free.release()
+        finally:
+            gate.users -= 1
+            if not gate.users:
+                del self._gates[name]
 
 
 class _Gate:
-    """The slots of one host, and how many hold or await one; a context that takes one of them."""
+    """The slots of one host, and how many hold or await one."""
 
-    def __init__(self, gates: "dict[str, _Gate]", name: str, slots: int) -> None:
-        self._gates = gates
-        self._name = name
-        self._free = asyncio.Semaphore(slots)
-        self._users = 0
+    def __init__(self, slots: int) -> None:
+        self.free = asyncio.Semaphore(slots)
+        self.users = 0
 
-    async def __aenter__(self) -> None:
-        self._users += 1
+    async def take(self, name: str, busy_seconds: float | None) -> None:
+        if not self.free.locked():
+            await self.free.acquire()
+            return
         try:
-            await self._free.acquire()
-        except BaseException:
-            self._leave()
-            raise
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._free.release()
-        self._leave()
-
-    def _leave(self) -> None:
-        self._users -= 1
-        if not self._users:
-            del self._gates[self._name]
+            async with asyncio.timeout(busy_seconds):
+                await self.free.acquire()
+        except TimeoutError as error:
+            raise EgressError("host_busy", f"other downloads from {name} take too long", retryable=True) from error

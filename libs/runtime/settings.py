@@ -183,6 +183,11 @@ class CompressionSettings(_Group):
     )
     download_seconds: float = Field(default=60.0, gt=0, description="Total time for one download, redirects included.")
     max_download_bytes: int = Field(default=64 * 2**20, gt=0, description="Largest source image.")
+    download_memory_bytes: int = Field(
+        default=256 * 2**20,
+        gt=0,
+        description="Memory of all sources in one watcher, from their download until they are compressed, but for one.",
+    )
     max_pixels: int = Field(default=50_000_000, gt=0, description="Largest source image in pixels, width times height.")
     worker_memory_bytes: int = Field(default=2 * 2**30, gt=0, description="Address-space limit of one codec process.")
     worker_seconds: float = Field(

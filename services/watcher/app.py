@@ -99,7 +99,11 @@ async def serve(
 
 
 def _session(settings: WatcherSettings) -> GuardedSession:
-    return GuardedSession(EgressPolicy(settings.egress_allow), host_in_flight=settings.host_in_flight)
+    return GuardedSession(
+        EgressPolicy(settings.egress_allow),
+        host_in_flight=settings.host_in_flight,
+        memory_bytes=settings.download_memory_bytes,
+    )
 
 
 def _pool(settings: WatcherSettings) -> CodecPool:

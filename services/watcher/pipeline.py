@@ -72,13 +72,16 @@ class Pipeline:
                 url, max_bytes=self._max_download_bytes, total_seconds=self._download_seconds
             )
         metrics.BYTES_IN.inc(len(source.body))
-        key = await key_of(source.body, options)
-        async with self._memory.turn(key):
-            output = await self._reused(key, stages)
-            if output is None:
-                output = await self._made(source.body, options, key, stages)
-                self._memory.remember(output)
-        return output
+        try:
+            key = await key_of(source.body, options)
+            async with self._memory.turn(key):
+                output = await self._reused(key, stages)
+                if output is None:
+                    output = await self._made(source.body, options, key, stages)
+                    self._memory.remember(output)
+            return output
+        finally:
+            source.release()
 
     async def _reused(self, key: bytes, stages: "_Stages") -> Output | None:
         """The output of an earlier image that was made from the same, if the store still holds it."""

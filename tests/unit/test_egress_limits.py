@@ -19,6 +19,7 @@ from .egress_servers import (
     goes_on_after,
     ok,
     raw_server,
+    response,
     says,
     stalls_after,
 )
@@ -263,4 +264,24 @@ async def test_a_cancelled_download_closes_its_connection(session: GuardedSessio
             await gone.wait()
             arrived.clear()
             gone.clear()
+    assert not session._slots._gates
+
+
+async def test_a_download_does_not_wait_long_for_a_host_that_hangs() -> None:
+    """Redirected to one whose slots are all taken, it can be tried again later, and nothing was asked of that host."""
+    async with (
+        raw_server(stalls_after()) as hanging,
+        raw_server(says(response("302 Found", b"", f"Location: http://hangs.example:{hanging.port}/2"))) as server,
+        GuardedSession(
+            LOOPBACK, host_in_flight=1, busy_seconds=SOON, resolver=ScriptedResolver(["127.0.0.1"])
+        ) as session,
+    ):
+        stuck = asyncio.create_task(fetch(session, f"http://hangs.example:{hanging.port}/1"))
+        await hanging.seen(1)
+        with pytest.raises(EgressError) as caught:
+            await fetch(session, f"http://quick.example:{server.port}/")
+        assert (caught.value.code, caught.value.retryable) == ("host_busy", True)
+        assert hanging.connections == 1
+        stuck.cancel()
+        await asyncio.wait([stuck])
     assert not session._slots._gates
