@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import itertools
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
@@ -30,13 +31,14 @@ class Sources:
     """The server: `images` by path, and how often each path was fetched. While it is closed, answers wait.
 
     A path answers 503 as often as `refusals` says before it gives its image; `moments` has when each was asked for, in
-    monotonic seconds.
+    monotonic seconds. `numbered`: each answer has a number behind the image, so that none is the same as another.
     """
 
     url: str
     images: dict[str, bytes]
     fetched: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
+    numbered: bool = False
     moments: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _waiting: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -73,6 +75,7 @@ async def served(images: Mapping[str, bytes]) -> AsyncIterator[Sources]:
     """Serves `images` on a free port while the context lasts; other paths are 404."""
     sources = Sources("", dict(images))
     sources.open()
+    numbers = itertools.count()
 
     async def answer(request: web.Request) -> web.Response:
         path = request.match_info["path"]
@@ -85,6 +88,8 @@ async def served(images: Mapping[str, bytes]) -> AsyncIterator[Sources]:
         body = sources.images.get(path)
         if body is None:
             return web.Response(status=404)
+        if sources.numbered:
+            body += b"%d" % next(numbers)
         return web.Response(body=body, content_type="application/octet-stream")
 
     app = web.Application()

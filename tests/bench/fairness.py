@@ -112,6 +112,7 @@ async def running(folder: Path, images: int) -> AsyncIterator[Bench]:
         EmbeddedMongo(folder / "mongo") as mongod,
         aiohttp.ClientSession() as client,
     ):
+        sources.numbered = True  # or all but the first 64 were compressed before
         env = environment(mongod.uri, folder, DATABASE_NAME="bench")
         server = mongod.running[0].process
         assert server is not None

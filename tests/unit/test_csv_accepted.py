@@ -128,6 +128,18 @@ def test_a_repeated_url_is_an_alias_of_its_first_occurrence() -> None:
     assert {image.host for image in images} == {"picsum.photos"}
 
 
+def test_a_host_is_the_same_with_and_without_the_dot_behind_it() -> None:
+    """So that its share of a watcher's slots is one; the URLs are two, since a server may tell them apart."""
+    with Spool() as spool:
+        read(
+            Catalogue(EgressPolicy(), spool, max_images=10),
+            f"{HEADER}1,A,http://example.com/a.jpg\n2,B,http://example.com./a.jpg\n",
+        )
+        [images] = list(spool.batches())
+
+    assert [(image.host, image.alias_of) for image in images] == [("example.com", None)] * 2
+
+
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_one_row_may_hold_a_hundred_thousand_urls(quote: str) -> None:
     """Whether its URLs stand in one cell or in as many columns."""
