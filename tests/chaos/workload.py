@@ -58,7 +58,10 @@ async def outside(rng: random.Random) -> AsyncIterator[World]:
         await asyncio.sleep(rng.uniform(0.0, 0.05))
         if path.startswith("missing"):
             return web.Response(status=404)
-        return web.Response(body=pictures[int(path.rpartition("/")[2]) % _PICTURES], content_type="image/jpeg")
+        number = int(path.rpartition("/")[2])
+        # Behind every other picture stands its number, so that some have been compressed before and some have not.
+        body = pictures[number % _PICTURES] + (b"%d" % number if number // _PICTURES % 2 else b"")
+        return web.Response(body=body, content_type="image/jpeg")
 
     async def hook(request: web.Request) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
