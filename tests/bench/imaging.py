@@ -1,13 +1,20 @@
 """The codecs against plain Pillow on the same photographs: `python -m tests.bench.imaging [speed] [pool] [memory]`.
 
-`speed`: CPU seconds per image of `compress`, with all its checks, and of Pillow's `open` and `save`, image by image in
-turn, each in a process of its own as it would run; the ratio, and by how much the outputs differ in bytes. `pool`: what
-handing over between processes costs, and two workers against one. `memory`: the most a worker takes for 1, 12 and 50
-megapixels, beside what `cost_bytes` says. All without arguments.
+`speed`: CPU seconds per image of `compress`, with all its checks, and of Pillow's `open` and `save`, turn by turn, on
+files that both have in memory: medians, the ratio and the middle half of its rounds, and by how much the outputs differ
+in bytes. Each side is a process of its own as it would run, new for each case, so that no case profits from what an
+earlier one left: a process that takes memory from the system for every image traps into the kernel for every page of
+it, and on a virtual machine that is up to half of Pillow's time. Two more figures tell that apart from the rest. `kept`
+is Pillow made to keep its memory as a worker does (plain Pillow comes near it once it has had a far larger image), and
+`codec` is libjpeg-turbo with one strict decoding and one encoding and nothing else: less than that cannot be had.
 
-Exits 1 when a promise is broken: 1.3 times Pillow's speed from JPEG to JPEG, 1.0 otherwise, 2 % of bytes. Not kept so
-far, and printed as broken, for progressive, gray, turned and tiny JPEGs, where libjpeg's work or the checks are most of
-it, nor for PNG, whose check sums Pillow leaves unchecked.
+`pool`: what handing over between processes costs, and two workers against one, beside what two bare loops and two
+processes that share nothing reach on this machine. `memory`: the most that a worker takes for 1, 12 and 50 megapixels,
+beside what `cost_bytes` says. All without arguments.
+
+Exits 1 when a promise is broken: 1.3 times Pillow's speed from JPEG to JPEG, 1.0 otherwise, 2 % of bytes; two workers
+1.9 times one where two loops reach 1.95. Of formats that Pillow decodes here too the checks are the difference, one or
+two hundredths; how they end depends on the memory kept.
 """
 
 import asyncio
@@ -18,9 +25,10 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from PIL import Image
 
@@ -29,48 +37,62 @@ from tests.bench.photographs import encoded, photograph, sides
 
 MIB = 2**20
 FASTER, AS_FAST, BYTES = 1.3, 1.0, 0.02
+TWICE, REAL_CORES = 1.9, 1.95
+TURN_SECONDS, CASE_SECONDS = 0.03, 4.0
 
 
 @dataclass(frozen=True)
 class Case:
-    """A source and what is made of it; `promise` is the least ratio of speeds."""
+    """Sources of one kind and what is made of them; `promise` is the least ratio of speeds."""
 
     name: str
-    data: bytes
+    files: tuple[bytes, ...]
     promise: float
     asked: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_plain_jpeg(self) -> bool:
+        """Whether a decoder and an encoder of JPEG are all that it takes."""
+        return self.promise == FASTER and not self.asked
+
 
 class Side:
-    """A process that compresses what it is told to, and tells the CPU seconds that it took and the bytes it made."""
+    """A process that compresses what it is told to, and tells the CPU seconds of an image and the bytes it made."""
 
     def __init__(self, script: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def seconds(self, path: Path, asked: dict[str, Any]) -> tuple[float, int]:
-        """Compresses the file once."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps([str(path), asked]), file=self._process.stdin, flush=True)
-        seconds, made = self._process.stdout.readline().split()
-        return float(seconds), int(made)
+    def __enter__(self) -> Self:
+        """The process starts with its object."""
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Ends the process."""
         self._process.communicate()
+
+    def seconds(self, folder: Path, asked: dict[str, Any], times: int = 1) -> tuple[float, int]:
+        """Compresses all files of a folder so many times."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps([str(folder), asked, times]), file=self._process.stdin, flush=True)
+        seconds, made = self._process.stdout.readline().split()
+        return float(seconds), int(made)
 
 
 LOOP = """
 import json, sys, time
+from pathlib import Path
 def serve(work):
     for line in sys.stdin:
-        path, asked = json.loads(line)
-        data = open(path, "rb").read()
+        folder, asked, times = json.loads(line)
+        files = [path.read_bytes() for path in sorted(Path(folder).iterdir())] * times
+        made = 0
         began = time.process_time()
-        made = work(data, asked)
-        print(time.process_time() - began, len(made), flush=True)
+        for data in files:
+            made += len(work(data, asked))
+        print((time.process_time() - began) / len(files), made // times, flush=True)
 """
 
 OURS = (
@@ -105,11 +127,38 @@ serve(work)
 """
 )
 
+KEPT = 'from libs.imaging import worker; worker.load("PIL.Image")' + PILLOW
+
+CODEC = (
+    LOOP
+    + """
+from libs.imaging import worker
+worker.load("simplejpeg")
+import simplejpeg
+def work(data, asked):
+    gray = simplejpeg.decode_jpeg_header(data)[2] == "Gray"
+    samples = simplejpeg.decode_jpeg(data, "GRAY" if gray else "RGB", fastupsample=True)
+    return simplejpeg.encode_jpeg(samples, 50, "GRAY" if gray else "RGB", "Gray" if gray else "420")
+serve(work)
+"""
+)
+
+SPIN = """
+import sys, time
+for line in sys.stdin:
+    began = time.perf_counter()
+    for _ in range(10_000_000):
+        pass
+    print(time.perf_counter() - began, 0, flush=True)
+"""
+
 
 def cases() -> list[Case]:
     """Photographs of several sizes as JPEG, and the other formats."""
     one, four, twelve = (photograph(*sides(megapixels)) for megapixels in (1, 4, 12))
-    small = photograph(300, 200)
+    # Different ones, since a processor learns by heart what it decodes again and again.
+    small = [photograph(300 + index, 200) for index in range(16)]
+    tiny = [photograph(100 + index, 100) for index in range(16)]
     clear = one.copy()
     clear.putalpha(Image.radial_gradient("L").resize(one.size))
     side = Image.Exif()
@@ -120,91 +169,113 @@ def cases() -> list[Case]:
         ("4 MP", four, {"quality": 88}),
         ("12 MP", twelve, {"quality": 90}),
     ]
+
+    def case(name: str, image: Image.Image, form: str, promise: float = AS_FAST, **made: object) -> Case:
+        return Case(name, (encoded(image, form, **made),), promise)
+
+    def several(name: str, images: list[Image.Image]) -> Case:
+        return Case(name, tuple(encoded(image, "JPEG", quality=85) for image in images), FASTER)
+
+    def to(form: str, image: Image.Image, source: str, promise: float = AS_FAST, **made: object) -> Case:
+        return Case(f"{source} 1 MP -> {form}", (encoded(image, source, **made),), promise, {"format": form.lower()})
+
+    large = encoded(twelve, "JPEG", quality=90)
     return [
-        *(Case(f"JPEG {name} -> JPEG", encoded(image, "JPEG", **made), FASTER) for name, image, made in jpegs),
-        Case("JPEG 1 MP progressive -> JPEG", encoded(one, "JPEG", quality=85, progressive=True), FASTER),
-        Case("JPEG 1 MP gray -> JPEG", encoded(one.convert("L"), "JPEG", quality=85), FASTER),
-        Case("JPEG 300x200 -> JPEG", encoded(small, "JPEG", quality=85), FASTER),
-        Case("JPEG 4 MP turned -> JPEG", encoded(four, "JPEG", quality=88, exif=side.tobytes()), FASTER),
-        Case("JPEG 12 MP -> 1000 px", encoded(twelve, "JPEG", quality=90), FASTER, {"max_width": 1000}),
-        Case("PNG 1 MP -> JPEG", encoded(one, "PNG"), AS_FAST),
-        Case("PNG 4 MP -> JPEG", encoded(four, "PNG"), AS_FAST),
-        Case("PNG 1 MP RGBA -> JPEG", encoded(clear, "PNG"), AS_FAST),
-        Case("WebP 1 MP -> JPEG", encoded(one, "WEBP", quality=85), AS_FAST),
-        Case("GIF 1 MP -> JPEG", encoded(one.quantize(256), "GIF"), AS_FAST),
-        Case("TIFF 1 MP -> JPEG", encoded(one, "TIFF"), AS_FAST),
-        Case("BMP 1 MP -> JPEG", encoded(one, "BMP"), AS_FAST),
-        Case("AVIF 1 MP -> JPEG", encoded(one, "AVIF", quality=70, speed=9), AS_FAST),
-        Case("JPEG 1 MP -> WebP", encoded(one, "JPEG", quality=88), AS_FAST, {"format": "webp"}),
-        Case("JPEG 1 MP -> PNG", encoded(one, "JPEG", quality=88), AS_FAST, {"format": "png"}),
-        Case("JPEG 1 MP -> AVIF", encoded(one, "JPEG", quality=88), AS_FAST, {"format": "avif"}),
-        Case("WebP 1 MP -> WebP", encoded(one, "WEBP", quality=85), AS_FAST, {"format": "webp"}),
+        *(case(f"JPEG {name} -> JPEG", image, "JPEG", FASTER, **made) for name, image, made in jpegs),
+        case("JPEG 1 MP progressive -> JPEG", one, "JPEG", FASTER, quality=85, progressive=True),
+        case("JPEG 1 MP gray -> JPEG", one.convert("L"), "JPEG", FASTER, quality=85),
+        several("JPEG 300x200 -> JPEG", small),
+        several("JPEG 100x100 -> JPEG", tiny),
+        case("JPEG 4 MP turned -> JPEG", four, "JPEG", FASTER, quality=88, exif=side.tobytes()),
+        Case("JPEG 12 MP -> 1000 px", (large,), FASTER, {"max_width": 1000}),
+        case("PNG 1 MP -> JPEG", one, "PNG"),
+        case("PNG 4 MP -> JPEG", four, "PNG"),
+        case("PNG 1 MP RGBA -> JPEG", clear, "PNG"),
+        case("WebP 1 MP -> JPEG", one, "WEBP", quality=85),
+        case("GIF 1 MP -> JPEG", one.quantize(256), "GIF"),
+        case("TIFF 1 MP -> JPEG", one, "TIFF"),
+        case("BMP 1 MP -> JPEG", one, "BMP"),
+        case("AVIF 1 MP -> JPEG", one, "AVIF", quality=70, speed=9),
+        to("WebP", one, "JPEG", quality=88),
+        to("PNG", one, "JPEG", quality=88),
+        to("AVIF", one, "JPEG", quality=88),
+        to("WebP", one, "WebP", quality=85),
     ]
 
 
 def speed() -> bool:
     """Prints a line for each case; whether all promises held."""
-    ours, pillow = Side(OURS), Side(PILLOW)
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            held = [compared(case, ours, pillow, Path(name) / "image") for case in cases()]
-            return all(held)
-    finally:
-        ours.close()
-        pillow.close()
+    with tempfile.TemporaryDirectory() as name:
+        held = [compared(case, Path(name) / str(number)) for number, case in enumerate(cases())]
+        return all(held)
 
 
-def compared(case: Case, ours: Side, pillow: Side, path: Path) -> bool:
+def compared(case: Case, folder: Path) -> bool:
     """Prints the medians of as many rounds as take some seconds; whether the promise held."""
-    path.write_bytes(case.data)
-    first = ours.seconds(path, case.asked)[0] + pillow.seconds(path, case.asked)[0]
-    rounds = max(7, min(80, int(5 / first)))
-    pairs = [(ours.seconds(path, case.asked), pillow.seconds(path, case.asked)) for _ in range(rounds)]
-    taken, others = (statistics.median(seconds for seconds, _ in side) for side in zip(*pairs, strict=True))
-    more = pairs[0][0][1] / pairs[0][1][1] - 1
-    fast = others / taken >= case.promise
-    close = more <= BYTES
-    promise = f"(promised {case.promise}){'' if fast else ' BROKEN'}"
+    put(folder, case.files)
+    scripts = [OURS, PILLOW, KEPT, *([CODEC] if case.is_plain_jpeg else [])]
+    with ExitStack() as stack:
+        sides = [stack.enter_context(Side(script)) for script in scripts]
+        for side in sides:
+            side.seconds(folder, case.asked, 2)
+        first = [side.seconds(folder, case.asked) for side in sides]
+        turn = max(seconds for seconds, _ in first) * len(case.files)
+        times = max(1, round(TURN_SECONDS / turn))
+        rounds = max(7, min(40, int(CASE_SECONDS / turn / times / len(sides))))
+        taken = [[side.seconds(folder, case.asked, times)[0] for side in sides] for _ in range(rounds)]
+    ours, pillow, kept, *codec = (statistics.median(side) * 1e3 for side in zip(*taken, strict=True))
+    low, ratio, high = statistics.quantiles(row[1] / row[0] for row in taken)
+    more = first[0][1] / first[1][1] - 1
+    fast, close = ratio >= case.promise, more <= BYTES
     print(
-        f"{case.name:28} {taken * 1e3:8.2f} ms  Pillow {others * 1e3:8.2f} ms  {others / taken:5.2f} x {promise:22}"
-        f"{more:+.1%} bytes{'' if close else ' BROKEN'}",
+        f"{case.name:30} {ours:7.2f} ms, Pillow {pillow:7.2f}: {ratio:5.2f} x ({low:.2f} to {high:.2f}; promised "
+        f"{case.promise}{'' if fast else ', BROKEN'}), {more:+.1%} bytes{'' if close else ' BROKEN'}; "
+        f"kept {kept:7.2f} ({kept / ours:.2f} x)" + "".join(f"; codec {alone:6.2f}" for alone in codec),
         flush=True,
     )
     return fast and close
 
 
-async def pool() -> None:
+def put(folder: Path, files: tuple[bytes, ...]) -> None:
+    """Writes the files into a new folder."""
+    folder.mkdir()
+    for number, data in enumerate(files):
+        (folder / f"{number:02}").write_bytes(data)
+
+
+async def pool() -> bool:
     """Prints what a hand-over costs, and two workers against one, on JPEGs of one and twelve megapixels."""
+    loops = await asyncio.to_thread(scaling_of, SPIN, b"", 6)
+    print(f"two loops that share nothing but the cores: {loops:.2f} x one", flush=True)
+    held = True
     for megapixels, count in ((1, 240), (12, 24)):
         data = encoded(photograph(*sides(megapixels)), "JPEG", quality=88)
-        runs = [await in_pool(data, count, workers) for workers in (1, 2, 1, 2)]
-        (one, working), (two, _) = min(runs[0], runs[2]), min(runs[1], runs[3])
-        bare = await asyncio.to_thread(scaling_of, data, count)
+        runs = [await in_pool(data, count, workers) for workers in (1, 2, 1, 2, 1, 2)]
+        (one, working), (two, _) = min(runs[::2]), min(runs[1::2])
+        bare = await asyncio.to_thread(scaling_of, OURS, data, count)
+        broken = loops >= REAL_CORES and one / two < TWICE
         print(
             f"{megapixels:2} MP: {one * 1e3:.2f} ms an image by a worker, of which {(one - working) * 1e3:.2f} ms for "
-            f"handing over ({len(data) / 1e6:.2f} MB in); two workers {one / two:.2f} x one "
-            f"(two processes that share nothing but the cores: {bare:.2f})",
+            f"handing over ({len(data) / 1e6:.2f} MB in); two workers {one / two:.2f} x one{' BROKEN' * broken} "
+            f"(two processes that share nothing: {bare:.2f})",
             flush=True,
         )
+        held = held and not broken
+    return held
 
 
-def scaling_of(data: bytes, count: int) -> float:
+def scaling_of(script: str, data: bytes, count: int) -> float:
     """What two processes do against one on this machine, now, where nothing but the cores is shared."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "image"
-        path.write_bytes(data)
-        sides = [Side(OURS), Side(OURS)]
-        try:
-            walls = []
-            for working in (sides[:1], sides, sides[:1], sides):
-                began = time.perf_counter()
-                with ThreadPoolExecutor() as threads:
-                    list(threads.map(lambda side: [side.seconds(path, {}) for _ in range(count)], working))
-                walls.append((time.perf_counter() - began) / len(working))
-        finally:
-            for side in sides:
-                side.close()
-    return min(walls[0], walls[2]) / min(walls[1], walls[3])
+    with tempfile.TemporaryDirectory() as name, Side(script) as one, Side(script) as other:
+        folder = Path(name) / "image"
+        put(folder, (data,))
+        walls = []
+        for working in ((one,), (one, other)) * 3:
+            began = time.perf_counter()
+            with ThreadPoolExecutor() as threads:
+                list(threads.map(lambda side: [side.seconds(folder, {}) for _ in range(count)], working))
+            walls.append((time.perf_counter() - began) / len(working))
+    return min(walls[::2]) / min(walls[1::2])
 
 
 async def in_pool(data: bytes, count: int, workers: int) -> tuple[float, float]:
@@ -219,17 +290,20 @@ async def in_pool(data: bytes, count: int, workers: int) -> tuple[float, float]:
 
 CHILD = """
 import sys
-from libs.imaging import Options, compress, cost_bytes
+from libs.imaging import Options, worker
+worker.load("libs.imaging.compression")
+from libs.imaging import compress
 data = open(sys.argv[1], "rb").read()
 options = Options.from_document({"format": sys.argv[2]}, max_pixels=10**9)
-compress(data, options)
+for _ in range(3):
+    compress(data, options)
 status = open("/proc/self/status").read()
 print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 """
 
 
 def memory() -> None:
-    """Prints the most resident memory of a process that compresses one image."""
+    """Prints the most resident memory of a process that compresses images of one kind, as a worker does."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "image"
         for megapixels in (1, 12, 50):
@@ -252,12 +326,12 @@ def memory() -> None:
 
 def main(asked: list[str]) -> int:
     """Runs what was asked for, or all."""
-    kept = speed() if not asked or "speed" in asked else True
+    held = speed() if not asked or "speed" in asked else True
     if not asked or "pool" in asked:
-        asyncio.run(pool())
+        held = asyncio.run(pool()) and held
     if not asked or "memory" in asked:
         memory()
-    return int(not kept)
+    return int(not held)
 
 
 if __name__ == "__main__":
