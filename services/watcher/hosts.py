@@ -12,9 +12,11 @@ from libs.runtime import metrics
 
 _PASSING = 32
 _PASSING_FAR = 512
-_KEPT = 256
-_PAUSES_SECONDS = (1.0, 8.0)
+_KEPT = 64
+_BROUGHT_BACK = 256
+_PAUSES_SECONDS = (0.1, 8.0)
 _POSTPONED_PAUSES = 10
+_POSTPONED_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
 _REMEMBERED = 4096
 
@@ -25,11 +27,12 @@ class Hosts:
     They stay where they are, so that the next of them starts as soon as one has ended. Where only such images were
     seen, others are looked for four times a second, and in between no more is claimed than these hosts have room for.
 
-    Where nothing but such images is found among the first 512, those behind the first 256 are put off, to see what is
-    behind them: at first each second and for ten, and while that brings nothing to light less often and for longer, in
-    the end every eight seconds and for eighty. So a watcher reaches past some three thousand images of hosts that have
-    their share; what is behind even more of them waits until these are fewer. What was put off comes back as soon as
-    its host has room and nothing else of it is to be seen.
+    Where nothing but such images is found among the first 512, those behind the first 64 are put off, to see what is
+    behind them: at first after a tenth of a second and for ten seconds, and while that brings nothing to light less
+    often and for longer, in the end every eight seconds and for eighty. So a watcher is past two thousand images of
+    hosts that have their share in about a second, and reaches past some five thousand; what is behind even more of them
+    waits until these are fewer. What was put off comes back as soon as its host has room and nothing else of it is to
+    be seen.
     """
 
     def __init__(self, each: int, postponed: Postponed, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,7 +66,9 @@ class Hosts:
         """To be called after each claim, with what is worked on by then; true when it is worth to claim again."""
         if claim.documents or not claim.withheld:
             if not {image["host"] for image in claim.documents} & self._barred:
-                self._passing, self._pause_seconds, self._look_at = _PASSING, _PAUSES_SECONDS[0], 0.0
+                # Twice what stood before others now: so the next claim reaches behind it, and does not read much more.
+                self._passing = min(_PASSING_FAR, max(_PASSING, 2 * len(claim.withheld)))
+                self._pause_seconds, self._look_at = _PAUSES_SECONDS[0], 0.0
             return await self._bring_back(claim, _by_host(working))
         self._barred = {image["host"] for image in claim.withheld}
         self._look_at = self._clock() + _LOOK_SECONDS
@@ -80,7 +85,7 @@ class Hosts:
 
     async def _put_off_what_is_behind(self, withheld: Sequence[Document]) -> None:
         jitter = random.uniform(0.75, 1.25)  # noqa: S311 (they do not all come back at once)
-        seconds = self._pause_seconds * _POSTPONED_PAUSES * jitter
+        seconds = max(_POSTPONED_SECONDS, self._pause_seconds * _POSTPONED_PAUSES) * jitter
         metrics.IMAGES_POSTPONED.inc(await self._postponed.put_off([image["_id"] for image in withheld], seconds))
         for image in withheld:
             self._put_off.setdefault(image["host"], deque(maxlen=_REMEMBERED)).append(image["_id"])
@@ -92,7 +97,7 @@ class Hosts:
         wanted: list[Document] = []
         for host in [host for host in self._put_off if host not in seen and working[host] < self._each]:
             ids = self._put_off[host]
-            wanted += [ids.popleft() for _ in range(min(len(ids), _KEPT))]
+            wanted += [ids.popleft() for _ in range(min(len(ids), _BROUGHT_BACK))]
             if not ids:
                 del self._put_off[host]
         return bool(wanted) and await self._postponed.bring_back(wanted) > 0
