@@ -24,9 +24,9 @@ class _Download:
 
 
 class _Codec:
-    async def compress(self, data: bytes, options: Options) -> Compressed:
+    async def compress(self, data: bytes, options: Options, *, flow: str) -> Compressed:
         await hold()
-        raise AssertionError((data, options))
+        raise AssertionError((data, options, flow))
 
 
 class _Store:

@@ -53,9 +53,10 @@ class Downloads:
 class Copying:
     """A codec that changes nothing."""
 
-    async def compress(self, data: bytes, options: Options) -> Compressed:
+    async def compress(self, data: bytes, options: Options, *, flow: str) -> Compressed:
         """The data itself."""
         assert options.quality
+        assert flow
         return Compressed.jpeg(data, (1, 1), source_bytes=len(data), kept=True)
 
 

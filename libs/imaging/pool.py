@@ -18,6 +18,7 @@ from libs.imaging.cost import cost_of
 from libs.imaging.options import Options
 from libs.imaging.reasons import ImageError
 from libs.imaging.result import Compressed
+from libs.imaging.rota import Rota
 
 # Workers have a low priority and get less than a core where others want it: an image that has had four times its CPU
 # time by the clock, and not used it up, hangs.
@@ -64,7 +65,7 @@ class CodecPool:
         self._tasks_per_worker = tasks_per_worker
         self._task = task
         self._stuck_seconds = stuck_seconds
-        self._slots = asyncio.Semaphore(workers)
+        self._rota = Rota(workers)
         self._budget = Budget(workers * memory_bytes if budget_bytes is None else budget_bytes)
         self._renewing = asyncio.Lock()
         self._running: _Generation | None = None
@@ -87,8 +88,10 @@ class CodecPool:
             if running is not None:
                 await running.stop()
 
-    async def compress(self, data: bytes, options: Options) -> Compressed:
-        """Compresses one image as soon as a worker is free. When cancelled, the worker's process is ended too.
+    async def compress(self, data: bytes, options: Options, *, flow: str = "") -> Compressed:
+        """Compresses one image when a worker is free and its `flow` is next: see `libs.imaging.rota`.
+
+        When cancelled, the worker's process is ended too.
 
         Raises:
             ImageError: the image's own reason; `too_complex` when it overran its CPU time or memory, retryable when it
@@ -99,7 +102,7 @@ class CodecPool:
         seconds = min(self._task_seconds, cost.seconds)
         memory_bytes = min(self._memory_bytes, cost.memory_bytes)
         order = (self._task, data, options, seconds, memory_bytes)
-        async with self._slots, self._budget.share(memory_bytes):
+        async with self._rota.slot(flow), self._budget.share(memory_bytes):
             try:
                 running = self._generation_in_use()
                 try:

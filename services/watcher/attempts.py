@@ -8,7 +8,7 @@ import structlog
 
 from libs.documents import Documents, Failed, HeldImage, ImageFailure, Outcome
 from libs.egress import EgressError
-from libs.imaging import ImageError, Options
+from libs.imaging import ImageError
 from libs.leases import Settle
 from libs.mongo import patiently
 from libs.runtime import metrics
@@ -51,7 +51,7 @@ class Attempts:
         self._documents = documents
         self._pipeline = pipeline
         self._completion = completion
-        self._briefs = Briefs(documents.requests)
+        self._briefs = Briefs(documents.requests, max_pixels=settings.max_pixels)
 
     async def work(self, image: HeldImage, settle: Settle) -> None:
         """Tries the image once and writes down what came of it, after `settle`. Cancelled before: nothing is."""
@@ -84,9 +84,10 @@ class Attempts:
             return Failed(ImageFailure("worker_crashed", "every watcher that worked on it alone was lost"))
         started = time.monotonic()
         try:
-            options = Options.from_document(brief.options, max_pixels=self._settings.max_pixels)
-            queued_seconds = (image.claimed_at - brief.created_at).total_seconds()
-            output = await self._pipeline.process(image.url, options, queued_seconds=max(0.0, queued_seconds))
+            queued_seconds = max(0.0, (image.claimed_at - brief.created_at).total_seconds())
+            output = await self._pipeline.process(
+                image.url, brief.options, flow=image.request_id, queued_seconds=queued_seconds
+            )
         except (EgressError, ImageError, StorageError) as problem:
             return self._failure(image, problem)
         except Exception as error:  # noqa: BLE001 (one image must not stop the service; it is logged and recorded)

@@ -4,29 +4,41 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from libs.documents import Requests
+from libs.imaging import Options
 from libs.mongo import patiently
 
 _KEPT = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Brief:
-    """Options and trace of a request, how many images it has, and when it was uploaded, by the server's clock."""
+    """What was asked of a request, how many images it has, its trace, and when it was uploaded, by the server's clock.
 
-    options: Mapping[str, Any]
+    No source may have more than `max_pixels`.
+    """
+
+    asked: Mapping[str, Any]
+    max_pixels: int
     total: int
     trace: str
     created_at: datetime
+
+    @cached_property
+    def options(self) -> Options:
+        """What was asked, for the codec. Raises ValueError: a newer ingest stored options this does not know."""
+        return Options.from_document(self.asked, max_pixels=self.max_pixels)
 
 
 class Briefs:
     """The briefs of the requests this watcher has lately worked on."""
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, *, max_pixels: int) -> None:
         self._requests = requests
+        self._max_pixels = max_pixels
         self._known: dict[str, Brief] = {}
 
     async def of(self, request_id: str) -> Brief | None:
@@ -39,7 +51,7 @@ class Briefs:
         )
         if request is None:
             return None
-        brief = Brief(request.options, request.total, request.trace, request.created_at)
+        brief = Brief(request.options, self._max_pixels, request.total, request.trace, request.created_at)
         if started:
             if len(self._known) >= _KEPT:
                 del self._known[next(iter(self._known))]

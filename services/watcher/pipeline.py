@@ -23,8 +23,8 @@ class Downloader(Protocol):
 class Codec(Protocol):
     """The worker processes; see `libs.imaging.CodecPool`."""
 
-    async def compress(self, data: bytes, options: Options) -> Compressed:
-        """The compressed image; raises ImageError."""
+    async def compress(self, data: bytes, options: Options, *, flow: str) -> Compressed:
+        """The compressed image; those of one `flow` do not wait behind another's. Raises ImageError."""
 
 
 class Store(Protocol):
@@ -57,8 +57,10 @@ class Pipeline:
         self._max_download_bytes = max_download_bytes
         self._download_seconds = download_seconds
 
-    async def process(self, url: str, options: Options, *, queued_seconds: float) -> Output:
+    async def process(self, url: str, options: Options, *, flow: str, queued_seconds: float) -> Output:
         """The stored output; `queued_seconds` have passed from the upload to the claim.
+
+        Images of one `flow` do not wait for the codec behind another's.
 
         Raises:
             EgressError: the source could not be had.
@@ -77,7 +79,7 @@ class Pipeline:
             async with self._memory.turn(key):
                 output = await self._reused(key, stages)
                 if output is None:
-                    output = await self._made(source.body, options, key, stages)
+                    output = await self._made(source.body, options, flow, key, stages)
                     self._memory.remember(output)
             return output
         finally:
@@ -91,9 +93,9 @@ class Pipeline:
         metrics.IMAGES_REUSED.inc()
         return replace(earlier, key=b"", reused=True, milliseconds=stages.milliseconds)
 
-    async def _made(self, body: bytes, options: Options, key: bytes, stages: "_Stages") -> Output:
+    async def _made(self, body: bytes, options: Options, flow: str, key: bytes, stages: "_Stages") -> Output:
         with _observed("compress"):
-            compressed = await self._codec.compress(body, options)
+            compressed = await self._codec.compress(body, options, flow=flow)
         stages.took("decode", compressed.decode_seconds)
         stages.took("encode", compressed.encode_seconds)
         with stages.timed("store"):

@@ -18,7 +18,7 @@ class Nothing:
         """A few bytes, other ones for each URL."""
         return Download(url.encode(), url, "image/jpeg")
 
-    async def compress(self, data: bytes, options: Options) -> Compressed:  # noqa: ARG002
+    async def compress(self, data: bytes, options: Options, *, flow: str) -> Compressed:  # noqa: ARG002
         """The same result for every image."""
         return _COMPRESSED
 

@@ -54,9 +54,10 @@ class GatedDownloads:
 class Unchanged:
     """A codec that does nothing."""
 
-    async def compress(self, data: bytes, options: Options) -> Compressed:
+    async def compress(self, data: bytes, options: Options, *, flow: str) -> Compressed:
         """The data."""
         assert options.quality
+        assert flow
         return Compressed.jpeg(data, (1, 1), source_bytes=len(data), kept=True)
 
 

@@ -68,19 +68,23 @@ async def test_a_watcher_frozen_inside_its_transaction_counts_nothing(
     """It sleeps with the outcome written but not committed; awake, its transaction is gone and its result is thrown."""
     async with AsyncExitStack() as stack:
         place = await stack.enter_async_context(scene(mongo_uri, tmp_path, **SHORT_LEASES))
-        sources = await stack.enter_async_context(served({"0.jpg": photograph(64, 48)}))
-        sleeper = await stack.enter_async_context(started("watcher", place.env, tmp_path, number=1))
+        photos = {path: photograph(64, 48, shade=shade) for shade, path in enumerate(("0.jpg", "1.jpg"))}
+        sources = await stack.enter_async_context(served(photos))
+        env = place.env | {"DARKROOM_IN_FLIGHT": "1"}
+        sleeper = await stack.enter_async_context(started("watcher", env, tmp_path, number=1))
         await stack.enter_async_context(short_transactions(mongo, 2))
         counting = held_command(place.documents.mongo, "update", app="darkroom-watcher", collection="progress")
         async with counting as reached:
-            request_id = await place.submit([sources.link("0.jpg")])
+            request_id = await place.submit([sources.link(path) for path in photos])
             await reached()
             sleeper.process.send_signal(signal.SIGSTOP)
         async with started("watcher", place.env, tmp_path, number=2) as other:
             await place.closed(request_id)
             assert await other.stop() == 0
         assert await awake(sleeper, "image.fenced")
-        assert "darkroom_images_fenced_total 1.0" in await metrics_of(sleeper)
+        # The image behind it, which it had claimed meanwhile, may have been taken away by a renewal or at the write.
+        exposed = await metrics_of(sleeper)
+        assert any(f"darkroom_images_fenced_total {fenced}.0" in exposed for fenced in (1, 2))
         await place.assert_counted_once(request_id)
         assert await sleeper.stop() == 0
 

@@ -4,19 +4,18 @@ import asyncio
 import json
 import signal
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from libs.mongo import Mongo
 from tests.fail_points import held_command, short_transactions
 from tests.held_watcher import STEPS
 from tests.holding import held
-from tests.notifiers import notifier_settings, notifying
+from tests.notifiers import delivery_in, notifier_settings, notifying
 from tests.processes import Service, started
 from tests.receivers import receiving
 from tests.scenes import SHORT_LEASES, Scene, scene
 from tests.sources import photograph, served
-from tests.waiting import until
 
 IMAGES = {f"{n}.jpg": photograph(64, 48, shade=n) for n in range(8)}
 ONE_AT_A_TIME = {"DARKROOM_IN_FLIGHT": "1"}
@@ -25,20 +24,29 @@ WOKEN_BY_EVENTS = {"DARKROOM_SWEEP_SECONDS": "3600"}
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A command of a watcher in which MongoDB holds it: on `collection`, after the first `passed`."""
+    """A command of a watcher in which MongoDB holds it: on `collection`, after the first `passed`.
+
+    The watcher has as many slots as `env` says, and the request so many `images`.
+    """
 
     what: str
     command: str
     collection: str | None
     passed: int = 0
+    images: int = 1
+    env: dict[str, str] = field(default_factory=dict)
 
 
 WRITES = (
-    Write("claim", "update", "images"),
-    Write("count", "update", "progress"),  # inside the transaction, which stays open behind the dead
+    Write("claim", "findAndModify", "images"),
+    Write("claim-several", "update", "images", images=2),
+    # Inside the transaction, which stays open behind the dead; of requests, the first one marks it as processing.
+    Write("close-whole", "update", "requests", passed=1),
     Write("commit", "commitTransaction", None),
-    Write("sum", "find", "progress"),  # after the commit, before the request is closed
-    Write("close", "update", "requests", passed=1),  # the first one marks it as processing
+    Write("count", "update", "progress", images=2, env=ONE_AT_A_TIME),
+    # After the commit.
+    Write("sum", "find", "progress", images=2, env=ONE_AT_A_TIME),
+    Write("close", "update", "requests", passed=1, images=2, env=ONE_AT_A_TIME),
 )
 
 
@@ -66,6 +74,7 @@ async def test_watchers_killed_between_the_steps_of_an_image_lose_nothing(mongo_
         )
         for victim in victims:
             await held(victim)
+        for victim in victims:
             await victim.stop(signal.SIGKILL)
         assert (await place.states())["processing"] == len(STEPS)
         await stack.enter_async_context(started("watcher", place.env, tmp_path, number=len(STEPS)))
@@ -87,14 +96,15 @@ async def test_watchers_killed_while_mongodb_has_their_command_lose_nothing(
 
         async def prepared(write: Write) -> tuple[Scene, Service]:
             place = await stack.enter_async_context(scene(mongo_uri, tmp_path / write.what, **SHORT_LEASES))
-            return place, await stack.enter_async_context(started("watcher", place.env | WOKEN_BY_EVENTS, place.folder))
+            env = place.env | WOKEN_BY_EVENTS | write.env
+            return place, await stack.enter_async_context(started("watcher", env, place.folder))
 
         async def settled(place: Scene, request_id: str) -> None:
             settings = notifier_settings(place.documents, mongo_uri)
             async with started("watcher", place.env, place.folder, number=1), notifying(settings):
                 assert (await place.closed(request_id)).status == "completed"
                 await place.assert_counted_once(request_id)
-                await until(lambda: place.documents.deliveries.of_request(request_id), "it is announced")
+                await delivery_in(place.documents, request_id, "delivered")
 
         await stack.enter_async_context(short_transactions(mongo, 2))
         prepared_ones = await asyncio.gather(*[prepared(write) for write in WRITES])
@@ -108,7 +118,8 @@ async def test_watchers_killed_while_mongodb_has_their_command_lose_nothing(
                 passed=write.passed,
             )
             async with holding as reached:
-                requests.append(await place.submit([sources.link("0.jpg")], receiver.url))
+                links = [sources.link(f"{number}.jpg") for number in range(write.images)]
+                requests.append(await place.submit(links, receiver.url))
                 await reached()
                 await victim.stop(signal.SIGKILL)
         async with asyncio.TaskGroup() as tasks:

@@ -39,14 +39,14 @@ class Counting(Copying):
         self.gate = asyncio.Event()
         self._error = error
 
-    async def compress(self, data: bytes, options: Options) -> Compressed:
+    async def compress(self, data: bytes, options: Options, *, flow: str) -> Compressed:
         """The data itself."""
         self.calls.put_nowait(data)
         await self.gate.wait()
         error, self._error = self._error, None
         if error is not None:
             raise error
-        return await super().compress(data, options)
+        return await super().compress(data, options, flow=flow)
 
 
 async def outputs_of(documents: Documents, request_id: str) -> list[Output | None]:
