@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -161,7 +161,7 @@ class Deliveries:
             return self.leases.delaying(delivery.token, delivery.webhook_id, ending.seconds, values)
         return UpdateOne(
             {"_id": delivery.webhook_id, "lease.token": delivery.token},
-            {"$set": {"state": ending.state, **values}, "$unset": {"lease": ""}},
+            {"$set": {"state": ending.state, **values}, "$unset": {"lease": ""}, "$currentDate": {"ended_at": True}},
         )
 
     async def of_request(self, request_id: str) -> list[Delivery]:
@@ -190,6 +190,7 @@ def _document(new: NewDelivery) -> Document:
         "trace": new.trace,
         "state": "pending",
         "rank": new.rank,
+        "created_at": datetime.fromtimestamp(new.rank, UTC),
         "attempts_made": 0,
         "attempts": [],
         "lost_leases": 0,
