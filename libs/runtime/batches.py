@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
@@ -12,12 +12,22 @@ ResultT = TypeVar("ResultT")
 class Batches(Generic[ItemT, ResultT]):
     """Hands items to `work`, at most `most` at once, one batch after the other; it gives a result for each, in order.
 
-    An item that comes alone is not kept waiting for others. An error of `work` ends the context.
+    A batch begins when the one before it has ended and `pace_seconds` have passed since that began; without waiting for
+    the latter where half of `most` have gathered, or an item `is_urgent`. An error of `work` ends the context.
     """
 
-    def __init__(self, work: Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT]]], *, most: int) -> None:
+    def __init__(
+        self,
+        work: Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT]]],
+        *,
+        most: int,
+        pace_seconds: float = 0.0,
+        is_urgent: Callable[[ItemT], bool] = lambda _: False,
+    ) -> None:
         self._work = work
         self._most = most
+        self._pace_seconds = pace_seconds
+        self._is_urgent = is_urgent
         self._queue: asyncio.Queue[tuple[ItemT, asyncio.Future[ResultT]]] = asyncio.Queue()
 
     async def result(self, item: ItemT) -> ResultT:
@@ -35,11 +45,22 @@ class Batches(Generic[ItemT, ResultT]):
             working.cancel()
 
     async def _run(self) -> None:
+        time = asyncio.get_running_loop().time
+        begun = -self._pace_seconds
         while True:
-            batch = [await self._queue.get()]
-            while len(batch) < self._most and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
+            batch = await self._gathered(begun + self._pace_seconds)
+            begun = time()
             results = await self._work([item for item, _ in batch])
             for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
                     future.set_result(result)
+
+    async def _gathered(self, until: float) -> list[tuple[ItemT, "asyncio.Future[ResultT]"]]:
+        batch = [await self._queue.get()]
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                while len(batch) * 2 < self._most and not self._is_urgent(batch[-1][0]):
+                    batch.append(await self._queue.get())
+        while len(batch) < self._most and not self._queue.empty():
+            batch.append(self._queue.get_nowait())
+        return batch

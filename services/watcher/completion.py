@@ -1,7 +1,6 @@
 """Writes outcomes in batches: while one transaction runs, the next batch gathers."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -9,9 +8,12 @@ from functools import partial
 from libs.documents import Documents, HeldImage, Outcome, Output
 from libs.mongo import patiently
 from libs.runtime import metrics
+from libs.runtime.batches import Batches
 from services.watcher.closing import Closing, note_closed
 
 _BATCH = 64
+# An image at a time, a transaction would be half of all that a watcher asks of MongoDB. Its slot is free meanwhile.
+_PACE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,11 @@ class _Entry:
     image: HeldImage
     outcome: Outcome
     total: int
-    written: asyncio.Future[bool]
+
+    @property
+    def is_of_small_request(self) -> bool:
+        """Somebody may be waiting for just this image."""
+        return self.total <= _BATCH
 
 
 class Completion:
@@ -28,48 +34,41 @@ class Completion:
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
         self._closing = Closing(documents)
-        self._queue: asyncio.Queue[_Entry] = asyncio.Queue()
+        self._entries = Batches(
+            self._write,
+            most=_BATCH,
+            pace_seconds=_PACE_SECONDS,
+            is_urgent=lambda entry: entry.is_of_small_request,
+        )
 
     async def finish(self, image: HeldImage, outcome: Outcome, total: int) -> bool:
         """Returns once the outcome is durable; false when the image was no longer held, so that nothing was written.
 
         `total` is how many images the request has.
         """
-        entry = _Entry(image, outcome, total, asyncio.get_running_loop().create_future())
-        self._queue.put_nowait(entry)
-        return await entry.written
+        return await self._entries.result(_Entry(image, outcome, total))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Writes while the context lasts; waits out a MongoDB that does not answer."""
-        async with self._closing.running(), asyncio.TaskGroup() as tasks:
-            writing = tasks.create_task(self._write(), name="completion")
+        async with self._closing.running(), self._entries.running("completion"):
             yield
-            writing.cancel()
 
-    async def _write(self) -> None:
-        while True:
-            batch = [await self._queue.get()]
-            while len(batch) < _BATCH and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            totals = {entry.image.request_id: entry.total for entry in batch}
-            settled, closed = await self._settle(batch, totals)
-            # Every request of the batch, not only of what was settled: a write that errored may have counted before.
-            for request_id, total in totals.items():
-                if request_id in closed:
-                    note_closed(request_id, closed[request_id])
-                else:
-                    self._closing.check(request_id, total)
-            for entry in batch:
-                _measure(entry, written=entry.image in settled)
-                if not entry.written.done():
-                    entry.written.set_result(entry.image in settled)
-
-    async def _settle(self, batch: list[_Entry], totals: Mapping[str, int]) -> tuple[set[HeldImage], dict[str, str]]:
-        """What was still held, and the requests that were closed with it, with their status."""
-        outcomes = [(entry.image, entry.outcome) for entry in batch]
+    async def _write(self, entries: Sequence[_Entry]) -> Sequence[bool]:
+        totals = {entry.image.request_id: entry.total for entry in entries}
+        outcomes = [(entry.image, entry.outcome) for entry in entries]
         finished = await patiently(partial(self._documents.outcomes.write, outcomes, totals))
-        return set(finished.images), dict(finished.closed)
+        # Every request of the batch, not only of what was finished: a write that errored may have counted before.
+        for request_id, total in totals.items():
+            if status := finished.closed.get(request_id):
+                note_closed(request_id, status)
+            else:
+                self._closing.check(request_id, total)
+        held = set(finished.images)
+        written = [entry.image in held for entry in entries]
+        for entry, was_held in zip(entries, written, strict=True):
+            _measure(entry, written=was_held)
+        return written
 
 
 def _measure(entry: _Entry, *, written: bool) -> None:

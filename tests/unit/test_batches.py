@@ -1,0 +1,59 @@
+"""How work gathers into batches."""
+
+import asyncio
+from collections.abc import Sequence
+
+from libs.runtime.batches import Batches
+
+
+async def test_while_one_batch_is_under_way_the_next_one_gathers() -> None:
+    """The first goes alone, those that come meanwhile go together; each gets its own result, in order."""
+    done: list[list[int]] = []
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def work(items: Sequence[int]) -> list[int]:
+        done.append(list(items))
+        begun.set()
+        await gate.wait()
+        return [-item for item in items]
+
+    batches: Batches[int, int] = Batches(work, most=3)
+    async with batches.running("test"), asyncio.TaskGroup() as tasks:
+        results = [tasks.create_task(batches.result(0))]
+        await begun.wait()
+        results += [tasks.create_task(batches.result(number)) for number in range(1, 6)]
+        await asyncio.sleep(0)
+        gate.set()
+    assert done == [[0], [1, 2, 3], [4, 5]]
+    assert [task.result() for task in results] == [0, -1, -2, -3, -4, -5]
+
+
+async def test_a_paced_batch_begins_early_for_what_is_urgent_and_for_half_of_the_most() -> None:
+    """Within an hour's pace neither waits; what gathered before goes with it."""
+    done: list[list[int]] = []
+
+    async def work(items: Sequence[int]) -> Sequence[int]:
+        done.append(list(items))
+        return items
+
+    batches: Batches[int, int] = Batches(work, most=8, pace_seconds=3600, is_urgent=lambda item: item < 0)
+    async with asyncio.timeout(60), batches.running("test"):
+        await batches.result(0)  # the first has none before it
+        await asyncio.gather(batches.result(1), batches.result(2), batches.result(-1))
+        await asyncio.gather(*(batches.result(number) for number in range(4)))
+    assert done == [[0], [1, 2, -1], [0, 1, 2, 3]]
+
+
+async def test_a_paced_batch_begins_when_its_time_has_come() -> None:
+    """Nothing has to come for that."""
+    done: list[list[int]] = []
+
+    async def work(items: Sequence[int]) -> Sequence[int]:
+        done.append(list(items))
+        return items
+
+    batches: Batches[int, int] = Batches(work, most=8, pace_seconds=0.05)
+    async with batches.running("test"):
+        await batches.result(0)
+        await asyncio.gather(batches.result(1), batches.result(2))
+    assert done == [[0], [1, 2]]
