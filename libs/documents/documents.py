@@ -5,6 +5,7 @@ import secrets
 import socket
 
 from libs.documents.deliveries import Deliveries
+from libs.documents.endpoints import Endpoints
 from libs.documents.images import Images
 from libs.documents.outcomes import Outcomes
 from libs.documents.postponed import Postponed
@@ -26,12 +27,14 @@ class Documents:
         self.postponed = Postponed(mongo)
         self.requests = Requests(mongo, requests_name, self.images, self.progress, loader_seconds=lease_seconds)
         self.outcomes = Outcomes(mongo, self.progress, self.requests)
+        self.endpoints = Endpoints(mongo)
         self.deliveries = Deliveries(mongo, self.requests, lease_seconds=lease_seconds, holder=holder)
 
     async def ensure_indexes(self) -> None:
         """Makes the collections and indexes that do not exist yet. Any service may do it, beside others."""
         await self.requests.ensure_indexes()
         await self.images.ensure_indexes()
+        await self.endpoints.ensure_indexes()
         await self.deliveries.ensure_indexes()
 
     async def ping(self) -> None:
