@@ -1,12 +1,25 @@
 """The documents of Darkroom: their shapes, states and indexes, and every query on them."""
 
+from libs.documents.addressees import Addressee, Addressees
 from libs.documents.connection import connected
-from libs.documents.deliveries import Attempt, Deliveries, Delivery, Ending, NewDelivery
+from libs.documents.deliveries import PUT_OFF_AT_ONCE, Deliveries
+from libs.documents.delivery import Answer, Attempt, Delivery, Ending, NewDelivery
+from libs.documents.delivery_log import (
+    DeliveryFilter,
+    DeliveryLog,
+    DeliveryPage,
+    LoggedDelivery,
+    Place,
+    Redelivery,
+    RedeliveryChunk,
+)
 from libs.documents.documents import Documents
 from libs.documents.endpoint import EVENTS, Disabled, Endpoint, EndpointChanges, Event, NewEndpoint, Reason, Secret
 from libs.documents.endpoints import Endpoints, TooManyEndpointsError, TooManySecretsError
+from libs.documents.failures import FailedImage, Failures, Telling
 from libs.documents.images import HeldImage, Images, NewImage
 from libs.documents.loading import NewRequest, UploadInterruptedError
+from libs.documents.notices import DISABLED, FAILING, Notices
 from libs.documents.outcomes import Failed, Finished, Outcome
 from libs.documents.outputs import Output
 from libs.documents.postponed import Postponed
@@ -15,12 +28,21 @@ from libs.documents.requests import AlreadyFinalError, Request, Requests
 from libs.documents.rows import ImageFailure, Row, RowImage
 
 __all__ = [
+    "DISABLED",
     "EVENTS",
+    "FAILING",
+    "PUT_OFF_AT_ONCE",
+    "Addressee",
+    "Addressees",
     "AlreadyFinalError",
+    "Answer",
     "Attempt",
     "Counts",
     "Deliveries",
     "Delivery",
+    "DeliveryFilter",
+    "DeliveryLog",
+    "DeliveryPage",
     "Disabled",
     "Documents",
     "Ending",
@@ -29,24 +51,32 @@ __all__ = [
     "Endpoints",
     "Event",
     "Failed",
+    "FailedImage",
+    "Failures",
     "Finished",
     "HeldImage",
     "ImageFailure",
     "Images",
+    "LoggedDelivery",
     "NewDelivery",
     "NewEndpoint",
     "NewImage",
     "NewRequest",
+    "Notices",
     "Outcome",
     "Output",
+    "Place",
     "Postponed",
     "Progress",
     "Reason",
+    "Redelivery",
+    "RedeliveryChunk",
     "Request",
     "Requests",
     "Row",
     "RowImage",
     "Secret",
+    "Telling",
     "TooManyEndpointsError",
     "TooManySecretsError",
     "UploadInterruptedError",

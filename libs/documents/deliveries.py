@@ -1,89 +1,20 @@
 """Deliveries: one per request, event and endpoint, from its announcement to its last attempt."""
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from collections.abc import Mapping, Sequence
 
 from pymongo import IndexModel, UpdateOne
 
+from libs.documents.delivery import Attempt, Delivery, Ending, NewDelivery, delivery_of, document_of, endpoint_of
+from libs.documents.failures import Failures
 from libs.documents.requests import Requests
 from libs.leases import Fields, Leases, Shares, Spread
 from libs.mongo import Collection, Document, Mongo, Session
 
+__all__ = ["Attempt", "Deliveries", "Delivery", "Ending", "NewDelivery", "endpoint_of"]
 _ATTEMPTS_KEPT = 20
 _AHEAD = 16
-
-
-@dataclass(frozen=True, slots=True)
-class NewDelivery:
-    """What one endpoint is to be told.
-
-    `body` is the exact text to send, the same at every attempt. Deliveries are attempted in order of `rank`.
-    """
-
-    request_id: str
-    event: str
-    url: str
-    body: str
-    trace: str
-    rank: float
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One attempt: when it began by the server's clock, what came of it and how long it took.
-
-    `status` is the HTTP status (None: no answer), `error` a reason code (None: delivered).
-    """
-
-    started_at: datetime
-    seconds: float
-    status: int | None
-    error: str | None
-    detail: str
-    remote_address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A delivery as it stands; `rank` and `body` are the announcement's.
-
-    `endpoint` is the host and port of `url`. `token` is the lease it is held under ("" when it is not), `claimed_at`
-    when it was claimed, by the server's clock (None: it has not just been claimed).
-    """
-
-    webhook_id: str
-    request_id: str
-    event: str
-    url: str
-    endpoint: str
-    body: str
-    trace: str
-    rank: float
-    state: str
-    attempts_made: int
-    attempts: Sequence[Attempt]
-    token: str
-    claimed_at: datetime | None = None
-
-    @property
-    def document_id(self) -> str:
-        """The `_id` of its document."""
-        return self.webhook_id
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What an attempt comes to: a final state, or `delayed`, when the next attempt is in `seconds`."""
-
-    delivery: Delivery
-    attempt: Attempt
-    state: Literal["delivered", "failed", "delayed"]
-    seconds: float = 0.0
+PUT_OFF_AT_ONCE = 1_000
+"""How far from the front deliveries are looked through for those to be put off."""
 
 
 class Deliveries:
@@ -93,6 +24,7 @@ class Deliveries:
         self._mongo = mongo
         self._requests = requests
         self._collection: Collection = mongo.collection("deliveries")
+        self.failures = Failures(mongo)
         fields = Fields("rank", "next_attempt_at", "attempts_made")
         # Nothing of a delivery is decoded by its holder, so it is not what ended one that died.
         self.leases = Leases(
@@ -109,36 +41,77 @@ class Deliveries:
         """Makes one partial index per state that is searched for, and one to list a request's deliveries."""
         await self._collection.create_indexes([*self.leases.indexes(), IndexModel([("request_id", 1)], name="request")])
 
-    async def announce(self, deliveries: Mapping[str, Sequence[NewDelivery]]) -> set[str]:
+    async def announce(
+        self, deliveries: Mapping[str, Sequence[NewDelivery]], failures: Mapping[str, Sequence[str]] | None = None
+    ) -> set[str]:
         """Makes the deliveries of closed requests, by request, each exactly once, in one transaction if it can be.
 
-        Gives the requests that were announced here, and not by another before. What another is announcing now, or was
-        when it was killed, is passed over.
+        `failures` has the endpoints that are to be told of each failed image of a request; see `Failures`. Gives the
+        requests that were announced here, and not by another before. What another is announcing now, or was when it was
+        killed, is passed over.
         """
+        telling = failures or {}
 
         async def work(session: Session, request_ids: Sequence[str]) -> set[str]:
             announced = await self._requests.mark_announced(request_ids, session)
-            if new := [_document(delivery) for request_id in announced for delivery in deliveries[request_id]]:
-                await self._collection.insert_many(new, session=session)
+            await self.add([new for request_id in announced for new in deliveries[request_id]], session)
+            begun = {request_id: telling[request_id] for request_id in announced if request_id in telling}
+            await self.failures.begin(begun, session)
             return announced
 
         pieces = await self._mongo.transact_in_pieces(list(deliveries), work)
         return set().union(*pieces)
 
-    async def claim(self, limit: int, *, each: int | None = None, held: Iterable[Delivery] = ()) -> list[Delivery]:
+    async def add(self, deliveries: Sequence[NewDelivery], session: Session) -> None:
+        """Makes these deliveries inside the caller's transaction, which fails where one of them is there already."""
+        if deliveries:
+            await self._collection.insert_many([document_of(new) for new in deliveries], session=session)
+
+    async def put_off(self, hosts: Mapping[str, tuple[float, str]], *, give_up_seconds: float) -> int:
+        """Puts off those pending deliveries that are in front and go to one of `hosts`, untried and at no charge.
+
+        `hosts` has for each how long, to which up to a fifth is added at random, and the code of what is wrong with it.
+        It is the reason of those that fail by this: those whose event was `give_up_seconds` ago or more. Says how many
+        there were; they were all that are in front when it is less than `PUT_OFF_AT_ONCE`.
+        """
+        front = self._collection.aggregate(
+            [
+                {"$match": {"state": "pending"}},
+                {"$sort": {"rank": 1}},
+                {"$limit": PUT_OFF_AT_ONCE},
+                {"$match": {"endpoint": {"$in": list(hosts)}}},
+                {"$project": {"endpoint": 1}},
+            ],
+            hint="pending",
+        )
+        ids: dict[str, list[str]] = {}
+        async for document in front:
+            ids.setdefault(document["endpoint"], []).append(document["_id"])
+        for host, of_host in ids.items():
+            change = _put_off(*hosts[host], give_up_seconds)
+
+            async def work(session: Session, piece: Sequence[str], change: Document = change) -> None:
+                wanted = {"_id": {"$in": list(piece)}, "state": "pending"}
+                await self._collection.update_many(wanted, [{"$set": change}], session=session)
+
+            await self._mongo.transact_in_pieces(of_host, work)
+        return sum(len(of_host) for of_host in ids.values())
+
+    async def claim(
+        self, limit: int, *, each: int | None = None, running: Mapping[str, int] | None = None
+    ) -> list[Delivery]:
         """Claims up to `limit` deliveries that may be attempted now, about the oldest requests' first.
 
-        No endpoint gets more than `each` at once (None: any number), those in `held` counted.
+        No host gets more than `each` at once (None: any number), those counted in `running`.
         """
-        running = Counter(delivery.endpoint for delivery in held)
-        shares = Shares("endpoint", each, running) if each is not None else None
+        shares = Shares("endpoint", each, running or {}) if each is not None else None
         claim = await self.leases.claim(limit, shares=shares)
         while claim.outrun:  # others took them all, and there may be more
             claim = await self.leases.claim(limit, shares=shares)
-        return [_delivery(document, self.leases.claimed_at(document)) for document in claim.documents]
+        return [delivery_of(document, self.leases.claimed_at(document)) for document in claim.documents]
 
     async def record(self, endings: Sequence[Ending]) -> list[bool]:
-        """Records attempts in one call, and says of each whether its delivery was still held, so that it counts.
+        """Records what became of deliveries in one call, and says of each whether it was still held, so that it counts.
 
         It can be repeated after an error: what was recorded before counts.
         """
@@ -152,64 +125,33 @@ class Deliveries:
 
     def _ending(self, ending: Ending) -> UpdateOne:
         delivery = ending.delivery
+        made = [*delivery.attempts, ending.attempt][-_ATTEMPTS_KEPT:] if ending.attempt else delivery.attempts
         values = {
-            "attempts_made": delivery.attempts_made + 1,
-            "attempts": [asdict(made) for made in [*delivery.attempts, ending.attempt][-_ATTEMPTS_KEPT:]],
+            "attempts_made": delivery.attempts_made + (ending.attempt is not None),
+            "attempts": [attempt.document() for attempt in made],
             "recorded": delivery.token,
         }
         if ending.state == "delayed":
             return self.leases.delaying(delivery.token, delivery.webhook_id, ending.seconds, values)
+        final = {"state": ending.state, "reason": ending.reason, **values}
         return UpdateOne(
             {"_id": delivery.webhook_id, "lease.token": delivery.token},
-            {"$set": {"state": ending.state, **values}, "$unset": {"lease": ""}, "$currentDate": {"ended_at": True}},
+            {"$set": final, "$unset": {"lease": ""}, "$currentDate": {"ended_at": True}},
         )
 
     async def of_request(self, request_id: str) -> list[Delivery]:
         """Every delivery of a request."""
         found = await self._collection.find({"request_id": request_id}).to_list(None)
-        return [_delivery(document) for document in found]
+        return [delivery_of(document) for document in found]
 
 
-def endpoint_of(url: str) -> str:
-    """The host and port of `url` as they are written there; the whole of it when it has none."""
-    try:
-        return urlsplit(url).netloc.lower() or url
-    except ValueError:
-        return url
-
-
-def _document(new: NewDelivery) -> Document:
-    unique = f"{new.request_id}\n{new.event}\n{new.url}"
+def _put_off(seconds: float, code: str, give_up_seconds: float) -> Document:
+    seconds_now = {"$divide": [{"$toLong": "$$NOW"}, 1000]}
+    old = {"$lte": ["$rank", {"$subtract": [seconds_now, give_up_seconds]}]}
+    pause = {"$multiply": [seconds * 1000, {"$add": [1, {"$multiply": [0.2, {"$rand": {}}]}]}]}
     return {
-        "_id": f"msg_{hashlib.sha256(unique.encode()).hexdigest()[:32]}",
-        "request_id": new.request_id,
-        "event": new.event,
-        "url": new.url,
-        "endpoint": endpoint_of(new.url),
-        "body": new.body,
-        "trace": new.trace,
-        "state": "pending",
-        "rank": new.rank,
-        "created_at": datetime.fromtimestamp(new.rank, UTC),
-        "attempts_made": 0,
-        "attempts": [],
-        "lost_leases": 0,
+        "state": {"$cond": [old, "failed", "delayed"]},
+        "next_attempt_at": {"$cond": [old, "$$REMOVE", {"$add": ["$$NOW", pause]}]},
+        "reason": {"$cond": [old, {"$literal": code}, None]},
+        "ended_at": {"$cond": [old, "$$NOW", "$$REMOVE"]},
     }
-
-
-def _delivery(document: Mapping[str, Any], claimed_at: datetime | None = None) -> Delivery:
-    return Delivery(
-        webhook_id=document["_id"],
-        request_id=document["request_id"],
-        event=document["event"],
-        url=document["url"],
-        endpoint=document["endpoint"],
-        body=document["body"],
-        trace=document["trace"],
-        rank=document["rank"],
-        state=document["state"],
-        attempts_made=document["attempts_made"],
-        attempts=[Attempt(**attempt) for attempt in document["attempts"]],
-        token=document.get("lease", {}).get("token", ""),
-        claimed_at=claimed_at,
-    )

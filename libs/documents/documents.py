@@ -4,9 +4,12 @@ import os
 import secrets
 import socket
 
+from libs.documents.addressees import Addressees
 from libs.documents.deliveries import Deliveries
+from libs.documents.delivery_log import DeliveryLog
 from libs.documents.endpoints import Endpoints
 from libs.documents.images import Images
+from libs.documents.notices import Notices
 from libs.documents.outcomes import Outcomes
 from libs.documents.postponed import Postponed
 from libs.documents.progress import Progress
@@ -29,6 +32,9 @@ class Documents:
         self.outcomes = Outcomes(mongo, self.progress, self.requests)
         self.endpoints = Endpoints(mongo)
         self.deliveries = Deliveries(mongo, self.requests, lease_seconds=lease_seconds, holder=holder)
+        self.delivery_log = DeliveryLog(mongo)
+        self.addressees = Addressees(mongo)
+        self.notices = Notices(mongo, self.endpoints, self.deliveries)
 
     async def ensure_indexes(self) -> None:
         """Makes the collections and indexes that do not exist yet. Any service may do it, beside others."""
@@ -36,6 +42,7 @@ class Documents:
         await self.images.ensure_indexes()
         await self.endpoints.ensure_indexes()
         await self.deliveries.ensure_indexes()
+        await self.delivery_log.ensure_indexes()
 
     async def ping(self) -> None:
         """Returns when the primary answers in time, and raises what MongoDB's driver raises otherwise."""

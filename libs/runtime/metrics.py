@@ -91,6 +91,31 @@ WEBHOOK_AGE_SECONDS = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 300, 1800, 7200, 43200, 259200),
 )
 
+WEBHOOKS_FAILED = Counter(
+    "darkroom_webhooks_failed_total",
+    "Deliveries given up, by reason: the code of the last attempt, endpoint_disabled or endpoint_deleted.",
+    ["reason"],
+)
+WEBHOOKS_PUT_OFF = Counter(
+    "darkroom_webhooks_put_off_total",
+    "Deliveries put off untried, at no charge: silent (their host does not answer) or throttled (the endpoint's rate "
+    "limit, or it asked for time).",
+    ["cause"],
+)
+WEBHOOK_HOSTS_SILENT = Gauge(
+    "darkroom_webhook_hosts_silent", "Hosts that did not answer so often that this notifier leaves them alone for now."
+)
+ENDPOINTS_FAILING = Counter(
+    "darkroom_endpoints_failing_total",
+    "Endpoints that have only failed for half of DARKROOM_WEBHOOK_FAILING_SECONDS: after the other half they are "
+    "disabled.",
+)
+ENDPOINTS_DISABLED = Counter(
+    "darkroom_endpoints_disabled_total",
+    "Endpoints disabled here, by reason: gone (410), asked (by webhook-delivery: disable) or failing.",
+    ["reason"],
+)
+
 # --- ingest ----------------------------------------------------------------------------------------------------------
 UPLOADS = Counter(
     "darkroom_uploads_total", "Uploads by outcome: accepted, error, or the code of the problem they got.", ["outcome"]

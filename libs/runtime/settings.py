@@ -223,6 +223,11 @@ class WebhookSettings(_Group):
         default=(5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
         description="Comma-separated pauses in seconds before the second, third, … attempt; jitter is added.",
     )
+    webhook_failing_seconds: float = Field(
+        default=432_000.0,
+        gt=0,
+        description="An endpoint that does nothing but fail for so long is disabled; its owner is warned half way.",
+    )
 
     @field_validator("webhook_schedule", mode="before")
     @classmethod

@@ -34,9 +34,13 @@ def sign(secret: bytes, message_id: str, timestamp: int, body: bytes) -> str:
     return f"{_VERSION},{base64.b64encode(digest).decode()}"
 
 
-def signed_headers(secret: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The three headers of one attempt: id (the same at every attempt), timestamp and signature."""
-    return {ID: message_id, TIMESTAMP: str(timestamp), SIGNATURE: sign(secret, message_id, timestamp, body)}
+def signed_headers(secret: bytes, message_id: str, timestamp: int, body: bytes, *older: bytes) -> dict[str, str]:
+    """The three headers of one attempt: id (the same at every attempt), timestamp and signature.
+
+    While a secret is replaced, those before it sign too: `older`, the newest of them first, behind its signature.
+    """
+    signatures = [sign(key, message_id, timestamp, body) for key in (secret, *older)]
+    return {ID: message_id, TIMESTAMP: str(timestamp), SIGNATURE: " ".join(signatures)}
 
 
 def verify(

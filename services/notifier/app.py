@@ -12,11 +12,15 @@ from libs.runtime import metrics
 from libs.runtime.health import Health, serve_health
 from libs.runtime.lifecycle import Process
 from services.notifier.announcer import Announcer
+from services.notifier.breaker import Breaker
 from services.notifier.courier import Courier
+from services.notifier.directory import Directory
 from services.notifier.ledger import Ledger
+from services.notifier.reputation import Reputation
 from services.notifier.rounds import Rounds
 from services.notifier.sender import Poster, Sender
 from services.notifier.settings import NotifierSettings
+from services.notifier.throttle import Throttle
 
 # A request that was closed is to be announced; one that was announced has deliveries, which all notifiers share.
 _PIPELINE: Sequence[dict[str, Any]] = (
@@ -46,6 +50,10 @@ async def serve(settings: NotifierSettings, process: Process, *, poster: Poster 
         session = await stack.enter_async_context(_session(settings))
         ledger = Ledger(deliveries)
         await stack.enter_async_context(ledger.running())
+        directory = Directory(documents.addressees, settings.webhook_secret.get_secret_value())
+        await stack.enter_async_context(directory.running())
+        reputation = Reputation(documents, failing_seconds=settings.webhook_failing_seconds)
+        await stack.enter_async_context(reputation.running())
         holdings: Holdings[Delivery] = Holdings(
             deliveries.leases,
             settings.webhook_in_flight,
@@ -57,9 +65,13 @@ async def serve(settings: NotifierSettings, process: Process, *, poster: Poster 
         await stack.enter_async_context(holdings.running())
         courier = Courier(
             deliveries,
-            Sender(poster or session, settings.signing_key, total_seconds=settings.webhook_seconds),
+            Sender(poster or session, total_seconds=settings.webhook_seconds),
             ledger,
             holdings,
+            directory=directory,
+            throttle=Throttle(documents.addressees),
+            breaker=Breaker(),
+            reputation=reputation,
             each=max(1, settings.webhook_in_flight // 4),
             schedule=settings.webhook_schedule,
             stop=process.stop,

@@ -2,26 +2,39 @@
 
 import asyncio
 import random
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 
-from libs.documents import Deliveries, Delivery, Ending
+from libs.documents import PUT_OFF_AT_ONCE, Deliveries, Delivery, Ending
 from libs.leases import Holdings, Settle
 from libs.mongo import patiently
+from libs.runtime import metrics
 from libs.runtime.lifecycle import Stop
 from libs.runtime.trace import trace_id
 from libs.webhooks import next_attempt_seconds
+from services.notifier.breaker import Breaker
+from services.notifier.directory import Directory
 from services.notifier.ledger import Ledger
+from services.notifier.recipient import Recipient
+from services.notifier.reputation import Reputation
 from services.notifier.sender import Outcome, Sender
+from services.notifier.throttle import Throttle
+
+_CLEARING_SECONDS = 0.5
+_JITTER = 0.2
 
 
 class Courier:
     """Delivers what `holdings` has slots for.
 
-    No endpoint gets more than `each` attempts at once, so one that hangs leaves the others their slots. `schedule` has
-    the pauses in seconds between attempts.
+    No host gets more than `each` attempts at once, so one that hangs leaves the others their slots. `schedule` has the
+    pauses in seconds between attempts. What may not be attempted yet, by `breaker` or `throttle`, is put off and
+    charged nothing.
     """
 
     def __init__(
@@ -31,6 +44,10 @@ class Courier:
         ledger: Ledger,
         holdings: Holdings[Delivery],
         *,
+        directory: Directory,
+        throttle: Throttle,
+        breaker: Breaker,
+        reputation: Reputation,
         each: int,
         schedule: Sequence[float],
         stop: Stop,
@@ -40,11 +57,16 @@ class Courier:
         self._sender = sender
         self._ledger = ledger
         self._holdings = holdings
+        self._directory = directory
+        self._throttle = throttle
+        self._breaker = breaker
+        self._reputation = reputation
         self._each = each
         self._schedule = schedule
         self._stop = stop
         self._jitter = jitter
         self._filling = asyncio.Lock()
+        self._clear_at = 0.0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -59,12 +81,14 @@ class Courier:
             await patiently(self.fill)
 
     async def fill(self) -> bool:
-        """Starts deliveries until none is left, every slot is taken or every endpoint has its share; true when any."""
+        """Starts deliveries until none is left, every slot is taken or every host has its share; true when any."""
         found = False
         async with self._filling:
             while self._holdings.free and not self._stop.is_set:
+                await self._clear()
+                running = Counter(delivery.endpoint for delivery in self._holdings.working)
                 claimed = await self._deliveries.claim(
-                    self._holdings.free, each=self._each, held=self._holdings.working
+                    self._holdings.free, each=self._each, running=self._breaker.taken(running, self._each)
                 )
                 if not claimed:
                     break
@@ -73,20 +97,58 @@ class Courier:
                     self._holdings.start(delivery, self._deliver, name=f"delivery {delivery.webhook_id}")
         return found
 
+    async def _clear(self) -> None:
+        """Gets deliveries to silent hosts out of the way, so that claims need not read past them each time."""
+        hosts = self._breaker.closed_to_all
+        if not hosts or time.monotonic() < self._clear_at:
+            return
+        # What is older than all pauses of the schedule would not be tried again either if it had been tried.
+        give_up_seconds = sum(self._schedule) * (1 + _JITTER)
+        put_off = await self._deliveries.put_off(hosts, give_up_seconds=give_up_seconds)
+        metrics.WEBHOOKS_PUT_OFF.labels("silent").inc(put_off)
+        if put_off < PUT_OFF_AT_ONCE:
+            self._clear_at = time.monotonic() + _CLEARING_SECONDS
+
     async def _deliver(self, delivery: Delivery, settle: Settle) -> None:
         with structlog.contextvars.bound_contextvars(
             request_id=delivery.request_id, trace_id=trace_id(delivery.trace), webhook_id=delivery.webhook_id
         ):
-            outcome = await self._sender.send(delivery)
+            ending = await self._ending(delivery)
             settle()
-            await self._ledger.note(self._ending(delivery, outcome))
+            await self._ledger.note(ending)
 
-    def _ending(self, delivery: Delivery, outcome: Outcome) -> Ending:
+    async def _ending(self, delivery: Delivery) -> Ending:
+        recipient = await self._directory.recipient(delivery)
+        if recipient.barred:
+            return Ending(delivery, None, "failed", reason=recipient.barred)
+        with self._breaker.passing(delivery.endpoint) as attempt:
+            if attempt.seconds:
+                return _put_off(delivery, attempt.seconds * (1 + _JITTER * self._jitter()), "silent")
+            if seconds := await self._throttle.wait_seconds(recipient):
+                return _put_off(delivery, seconds, "throttled")
+            outcome = await self._sender.send(delivery, recipient)
+            attempt.ended(outcome.attempt.error)
+        await self._learn(recipient, outcome)
+        return self._judged(delivery, outcome)
+
+    async def _learn(self, recipient: Recipient, outcome: Outcome) -> None:
+        """Draws from an attempt what it means for all else that the recipient is to get."""
+        if outcome.busy and outcome.retry_after_seconds:
+            await self._throttle.pause(recipient, min(outcome.retry_after_seconds, max(self._schedule, default=0.0)))
+        if recipient.endpoint_id is None:
+            return
+        good = outcome.verdict == "delivered"
+        self._reputation.note(recipient.endpoint_id, outcome.attempt.started_at, good=good)
+        if outcome.refusal:
+            await patiently(partial(self._reputation.disable, recipient.endpoint_id, outcome.refusal))
+            self._directory.forget(recipient.endpoint_id)
+
+    def _judged(self, delivery: Delivery, outcome: Outcome) -> Ending:
         if outcome.verdict == "delivered":
             return Ending(delivery, outcome.attempt, "delivered")
         seconds = self._pause_seconds(delivery, outcome)
         if seconds is None:
-            return Ending(delivery, outcome.attempt, "failed")
+            return Ending(delivery, outcome.attempt, "failed", reason=outcome.attempt.error)
         return Ending(delivery, outcome.attempt, "delayed", seconds)
 
     def _pause_seconds(self, delivery: Delivery, outcome: Outcome) -> float | None:
@@ -99,3 +161,8 @@ class Courier:
             jitter=self._jitter(),
             retry_after_seconds=outcome.retry_after_seconds,
         )
+
+
+def _put_off(delivery: Delivery, seconds: float, cause: str) -> Ending:
+    metrics.WEBHOOKS_PUT_OFF.labels(cause).inc()
+    return Ending(delivery, None, "delayed", seconds)

@@ -41,7 +41,10 @@ class Ledger:
 
 
 def _note(ending: Ending, *, written: bool) -> None:
-    """Counts and logs the attempt, as fenced when the lease had passed to another notifier."""
+    """Counts and logs what became of it, as fenced when the lease had passed to another notifier."""
+    if ending.attempt is None:
+        _note_untried(ending, written=written)
+        return
     delivery, attempt, code = ending.delivery, ending.attempt, ending.attempt.error or ""
     state = "retry" if ending.state == "delayed" else ending.state
     metrics.WEBHOOK_ATTEMPTS.labels(state if written else "fenced", code).inc()
@@ -58,6 +61,18 @@ def _note(ending: Ending, *, written: bool) -> None:
         metrics.WEBHOOK_AGE_SECONDS.observe(max(0.0, ended - delivery.rank))
         _log.info("delivery.delivered", **facts)
     elif ending.state == "failed":
+        metrics.WEBHOOKS_FAILED.labels(ending.reason or "").inc()
         _log.warning("delivery.failed", code=code, detail=attempt.detail, **facts)
     else:
         _log.info("delivery.retry", code=code, detail=attempt.detail, seconds=round(ending.seconds, 3), **facts)
+
+
+def _note_untried(ending: Ending, *, written: bool) -> None:
+    facts = {"endpoint": ending.delivery.endpoint, "attempts": ending.delivery.attempts_made}
+    if not written:
+        _log.warning("delivery.fenced", outcome="put_off" if ending.state == "delayed" else ending.state)
+    elif ending.state == "delayed":
+        _log.debug("delivery.put_off", seconds=round(ending.seconds, 3), **facts)
+    else:
+        metrics.WEBHOOKS_FAILED.labels(ending.reason or "").inc()
+        _log.warning("delivery.failed", code=ending.reason, **facts)

@@ -40,6 +40,7 @@ class Rounds:
         """Starts and announces deliveries until none is left, sweeping now and then; true when it found anything."""
         if wake.cause in {"start", "due", "sweep"}:
             self._next_sweep = 0.0
+            self._announcer.look_around()
         found = False
         # One of many that only look whether there is new work leaves the sweep to the others.
         while not self._stop.is_set and await self._round(sweeps=found or wake.cause != "poll"):
@@ -51,7 +52,8 @@ class Rounds:
         tended = await self._sweep() if sweeps and time.monotonic() >= self._next_sweep else 0
         started = await self._courier.fill()
         announced = await self._announcer.announce()
-        return bool(tended or announced or started)
+        told = await self._announcer.tell()
+        return bool(tended or announced or started or told)
 
     async def _sweep(self) -> int:
         """Takes back what was lost and promotes what is due, all of it before the next sweep is due."""

@@ -2,23 +2,28 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from typing import Literal, Protocol, TypeAlias
 
 import structlog
 
-from libs.documents import Attempt, Delivery
+from libs.documents import Answer, Attempt, Delivery
 from libs.egress import EgressError, Response
 from libs.runtime import metrics
 from libs.runtime.trace import child_of
-from libs.webhooks import signed_headers
+from libs.webhooks import parse_secret, signed_headers
+from services.notifier.recipient import Recipient
+from services.notifier.transcript import Transcript
 
 _log = structlog.get_logger()
 _DETAIL_LENGTH = 300
+_DELIVERY, _DISABLE = "webhook-delivery", "disable"
+_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 Verdict: TypeAlias = Literal["delivered", "retry", "failed"]
+Refusal: TypeAlias = Literal["gone", "asked"]
 
 
 class Poster(Protocol):
@@ -30,26 +35,32 @@ class Poster(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an attempt. `retry_after_seconds`: the receiver's wish for the next one (None: it has none)."""
+    """What came of an attempt.
+
+    `retry_after_seconds`: the receiver's wish for the next one (None: it has none). `busy`: the wish holds for whatever
+    else it is to get (429 and 503). `refusal`: it wants nothing any more, by 410 (`gone`) or by a header (`asked`).
+    """
 
     attempt: Attempt
     verdict: Verdict
     retry_after_seconds: float | None = None
+    busy: bool = False
+    refusal: Refusal | None = None
 
 
 class Sender:
-    """Signs and posts deliveries with `key`; one attempt takes at most `total_seconds`."""
+    """Signs and posts deliveries; one attempt takes at most `total_seconds`."""
 
-    def __init__(self, poster: Poster, key: bytes, *, total_seconds: float) -> None:
+    def __init__(self, poster: Poster, *, total_seconds: float) -> None:
         self._poster = poster
-        self._key = key
         self._total_seconds = total_seconds
 
-    async def send(self, delivery: Delivery) -> Outcome:
+    async def send(self, delivery: Delivery, recipient: Recipient) -> Outcome:
         """Posts the delivery once.
 
-        A 2xx delivers it, whatever happens to the answer's body. 410 and what egress will not send are final. All else
-        is worth another attempt: other statuses (redirects are not followed), no answer, and an error of our own.
+        A 2xx delivers it, whatever happens to the answer's body. 410, an answer with `webhook-delivery: disable` and
+        what egress will not send are final. All else is worth another attempt: other statuses (redirects are not
+        followed), no answer, and an error of our own.
 
         The attempt's time is that of its claim, by the server's clock: a receiver refuses what was signed minutes off,
         and this machine's clock may be.
@@ -60,57 +71,74 @@ class Sender:
         if delivery.claimed_at is None:
             raise ValueError(f"delivery {delivery.webhook_id} is not claimed")
         started_at, started = delivery.claimed_at, time.perf_counter()
-        answer = await self._answer(delivery, started_at)
+        judged = await self._judged(delivery, recipient, started_at)
         seconds = time.perf_counter() - started
         metrics.WEBHOOK_SECONDS.observe(seconds)
         attempt = Attempt(
             started_at=started_at,
             seconds=seconds,
-            status=answer.status,
-            error=answer.error,
-            detail=answer.detail[:_DETAIL_LENGTH],
-            remote_address=answer.remote_address,
+            status=judged.status,
+            error=judged.error,
+            detail=judged.detail[:_DETAIL_LENGTH],
+            remote_address=judged.remote_address,
+            response=judged.response,
         )
-        return Outcome(attempt, answer.verdict, answer.retry_after_seconds)
+        return Outcome(attempt, judged.verdict, judged.retry_after_seconds, judged.status in _BUSY, judged.refusal)
 
-    async def _answer(self, delivery: Delivery, at: datetime) -> "_Answer":
+    async def _judged(self, delivery: Delivery, recipient: Recipient, at: datetime) -> "_Judged":
         try:
-            return _judge(await self._post(delivery, at))
+            response = await self._post(delivery, recipient, at)
         except EgressError as error:
-            return _Answer("retry" if error.retryable else "failed", error=error.code, detail=error.detail)
+            return _Judged("retry" if error.retryable else "failed", error=error.code, detail=error.detail)
         except Exception as error:  # noqa: BLE001 (one odd delivery must not stop all the others, over and over)
             _log.exception("delivery.crashed")
-            return _Answer("retry", error="internal_error", detail=repr(error))
+            return _Judged("retry", error="internal_error", detail=repr(error))
+        return _judge(response, Transcript([*recipient.secrets, *recipient.headers.values()]).of(response))
 
-    async def _post(self, delivery: Delivery, at: datetime) -> Response:
+    async def _post(self, delivery: Delivery, recipient: Recipient, at: datetime) -> Response:
         body = delivery.body.encode()
-        headers = signed_headers(self._key, delivery.webhook_id, int(at.timestamp()), body) | {
+        newest, *older = (parse_secret(secret) for secret in recipient.secrets)
+        own = signed_headers(newest, delivery.webhook_id, int(at.timestamp()), body, *older) | {
             "content-type": "application/json",
             "user-agent": "Darkroom",
             "traceparent": child_of(delivery.trace),
         }
-        return await self._poster.post(delivery.url, body=body, headers=headers, total_seconds=self._total_seconds)
+        headers = {name: value for name, value in recipient.headers.items() if name.lower() not in own} | own
+        return await self._poster.post(recipient.url, body=body, headers=headers, total_seconds=self._total_seconds)
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Judged:
     verdict: Verdict
     status: int | None = None
     error: str | None = None
     detail: str = ""
     remote_address: str = ""
+    response: Answer = field(default_factory=Answer)
     retry_after_seconds: float | None = None
+    refusal: Refusal | None = None
 
 
-def _judge(response: Response) -> _Answer:
+def _judge(response: Response, answer: Answer) -> _Judged:
+    refusal = _refusal(response)
     if 200 <= response.status <= 299:
-        return _Answer("delivered", response.status, remote_address=response.remote_address)
-    said = " ".join(response.body[:_DETAIL_LENGTH].decode(errors="replace").split())
-    return _Answer(
-        "failed" if response.status == HTTPStatus.GONE else "retry",
+        return _Judged(
+            "delivered", response.status, remote_address=response.remote_address, response=answer, refusal=refusal
+        )
+    said = " ".join(answer.body[:_DETAIL_LENGTH].split())
+    return _Judged(
+        "failed" if refusal else "retry",
         response.status,
         f"http_{response.status}",
         f"the receiver answered {response.status}" + (f": {said}" if said else ""),
         response.remote_address,
+        answer,
         response.retry_after_seconds,
+        refusal,
     )
+
+
+def _refusal(response: Response) -> Refusal | None:
+    if response.status == HTTPStatus.GONE:
+        return "gone"
+    return "asked" if response.headers.get(_DELIVERY, "").strip().lower() == _DISABLE else None

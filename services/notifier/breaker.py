@@ -1,0 +1,112 @@
+"""Leaves hosts alone that do not answer, and finds out when they do again."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from libs.runtime import metrics
+
+_FAILURES = 5
+_FIRST_SECONDS, _LONGEST_SECONDS = 5.0, 300.0
+_JITTER = 0.2
+SILENT = frozenset({"connect_error", "dns_error", "timeout"})
+"""Codes of attempts that no receiver answered."""
+
+
+@dataclass(slots=True)
+class _Circuit:
+    failures: int = 0
+    pause_seconds: float = 0.0
+    until: float = 0.0
+    probing: bool = False
+    code: str = ""
+
+
+@dataclass(slots=True)
+class Pass:
+    """Whether an attempt may be made: not for `seconds` where that is above 0. `code` is to be set to what came of it.
+
+    Left at None, it has not come to an end.
+    """
+
+    seconds: float = 0.0
+    answered: bool | None = None
+    code: str = ""
+
+    def ended(self, code: str | None) -> None:
+        """The attempt has ended with this reason code, or well."""
+        self.code = code or ""
+        self.answered = self.code not in SILENT
+
+
+class Breaker:
+    """A circuit breaker for each host, of this notifier alone.
+
+    After five attempts one after the other that nobody answered, attempts to a host are put off: for five seconds,
+    then for twice as long each time up to five minutes, with jitter. After each pause one attempt, at one at a time,
+    finds out whether there is an answer again. Any answer closes the circuit, whatever it says. Nothing is kept of
+    hosts that answer.
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, jitter: Callable[[], float] = random.random
+    ) -> None:
+        self._clock = clock
+        self._jitter = jitter
+        self._circuits: dict[str, _Circuit] = {}
+
+    @property
+    def closed_to_all(self) -> dict[str, tuple[float, str]]:
+        """The hosts that no further attempt may be made to now: for how many seconds, and the code of the last one."""
+        return {
+            host: (self._wait_seconds(circuit), circuit.code)
+            for host, circuit in self._circuits.items()
+            if self._wait_seconds(circuit) > 0
+        }
+
+    def taken(self, running: Mapping[str, int], each: int) -> Counter[str]:
+        """`running` with those counted as running that must not be started, where a host may have `each`."""
+        taken = Counter(running)
+        for host, circuit in self._circuits.items():
+            if circuit.failures >= _FAILURES:
+                taken[host] = each if self._wait_seconds(circuit) > 0 else max(taken[host], each - 1)
+        return taken
+
+    @contextmanager
+    def passing(self, host: str) -> Iterator[Pass]:
+        """To be left when the attempt has ended; what it says then opens or closes the circuit."""
+        circuit = self._circuits.get(host)
+        attempt = Pass(self._wait_seconds(circuit) if circuit else 0.0)
+        probes = circuit is not None and circuit.failures >= _FAILURES and not attempt.seconds
+        if circuit and probes:
+            circuit.probing = True
+        try:
+            yield attempt
+        finally:
+            if circuit and probes:
+                circuit.probing = False
+            if attempt.answered is not None and not attempt.seconds:
+                self._note(host, attempt)
+            metrics.WEBHOOK_HOSTS_SILENT.set(sum(one.failures >= _FAILURES for one in self._circuits.values()))
+
+    def _note(self, host: str, attempt: Pass) -> None:
+        if attempt.answered:
+            self._circuits.pop(host, None)
+            return
+        circuit = self._circuits.setdefault(host, _Circuit())
+        circuit.failures += 1
+        circuit.code = attempt.code
+        # Attempts that were under way when the circuit opened say nothing new.
+        if circuit.failures >= _FAILURES and self._clock() >= circuit.until:
+            circuit.pause_seconds = min(max(_FIRST_SECONDS, circuit.pause_seconds * 2), _LONGEST_SECONDS)
+            circuit.until = self._clock() + circuit.pause_seconds * (1 + _JITTER * self._jitter())
+
+    def _wait_seconds(self, circuit: _Circuit) -> float:
+        if circuit.failures < _FAILURES:
+            return 0.0
+        if circuit.probing:
+            return max(circuit.pause_seconds, _FIRST_SECONDS)
+        return max(0.0, circuit.until - self._clock())
