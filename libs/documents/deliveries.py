@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pymongo import IndexModel, UpdateOne
+from pymongo import UpdateOne
 
 from libs.documents.delivery import Attempt, Delivery, Ending, NewDelivery, delivery_of, document_of, endpoint_of
 from libs.documents.failures import Failures
@@ -38,8 +38,8 @@ class Deliveries:
         )
 
     async def ensure_indexes(self) -> None:
-        """Makes one partial index per state that is searched for, and one to list a request's deliveries."""
-        await self._collection.create_indexes([*self.leases.indexes(), IndexModel([("request_id", 1)], name="request")])
+        """Makes one partial index per state that is searched for; those of `DeliveryLog` are for lists."""
+        await self._collection.create_indexes(self.leases.indexes())
 
     async def announce(
         self, deliveries: Mapping[str, Sequence[NewDelivery]], failures: Mapping[str, Sequence[str]] | None = None

@@ -12,6 +12,7 @@ import libs.documents
 import libs.leases
 from libs.documents import (
     Attempt,
+    DeliveryFilter,
     Documents,
     Ending,
     Failed,
@@ -23,6 +24,7 @@ from libs.documents import (
     Output,
     TooManyEndpointsError,
 )
+from libs.documents.delivery import document_of
 from libs.documents.endpoints import MOST_ENDPOINTS
 from libs.leases import Shares
 from libs.mongo import Mongo
@@ -61,7 +63,7 @@ class Survey:
 
 async def populate(mongo: Mongo) -> None:
     """Fills the collections with what the queries are to pass by: nothing of it is due, expired, open or ours."""
-    later = datetime.now(UTC) + timedelta(hours=1)
+    later, long_ago = datetime.now(UTC) + timedelta(hours=1), datetime(2000, 1, 1, tzinfo=UTC)
     lease = {"lease": {"token": "another", "holder": "another", "until": later, "alone": False}}
     states: dict[str, dict[str, Any]] = {"pending": {}, "completed": {}, "processing": lease}
     theirs = {"completed": lambda n: {"output": {"key": b"theirs %d" % n}}}
@@ -73,6 +75,7 @@ async def populate(mongo: Mongo) -> None:
                     "_id": ids[n] if collection == "images" else f"msg_{n}",
                     "request_id": str(n),
                     "endpoint": f"http://theirs/{n}",
+                    "created_at": long_ago,
                     "state": state,
                     "rank": WAITING_RANK if state == "pending" else float(n),
                     "attempts": 0,
@@ -82,6 +85,19 @@ async def populate(mongo: Mongo) -> None:
                 }
                 for n in range(number * BESIDE, (number + 1) * BESIDE)
             )
+    for state in ("delivered", "failed"):
+        await mongo.collection("deliveries").insert_many(
+            {
+                "_id": f"msg_{state}_{n}",
+                "request_id": str(n),
+                "endpoint": f"http://theirs/{n}",
+                "endpoint_id": f"ep_{n}",
+                "state": state,
+                "created_at": long_ago,
+                "ended_at": long_ago,
+            }
+            for n in range(BESIDE)
+        )
     await mongo.collection("requests").insert_many(
         {"_id": str(UUID(int=n)), "closed": True, "announced": True, "created_at": later, "completed_at": later}
         for n in range(BESIDE)
@@ -114,6 +130,7 @@ async def call_everything(documents: Documents, outside: Mongo) -> None:
     await interrupt_an_upload(documents, outside)
     await subscribe(documents, outside)
     await deliver(documents)
+    await look_into_the_log(documents)
 
 
 async def finish_a_request(documents: Documents) -> None:
@@ -216,6 +233,39 @@ async def deliver(documents: Documents) -> None:
     await documents.deliveries.leases.next_due_seconds()
     assert await documents.deliveries.leases.promote() == 1
     await documents.deliveries.leases.reap()
+
+
+async def look_into_the_log(documents: Documents) -> None:
+    """Every list of deliveries, from its start and from within; what has ended is queued again."""
+    log, day = documents.delivery_log, datetime(2026, 1, 1, tzinfo=UTC)
+    new = [
+        NewDelivery("ours", "e", "http://ours/", "{}", TRACE, day.timestamp() + n, "ep_ours", str(n)) for n in range(9)
+    ]
+    await documents.mongo.collection("deliveries").insert_many(
+        {**document_of(one), "state": "failed", "ended_at": day + timedelta(seconds=n)} for n, one in enumerate(new)
+    )
+    lists = [
+        DeliveryFilter(),
+        DeliveryFilter(since=day, until=day + timedelta(seconds=9)),
+        DeliveryFilter(state="failed"),
+        DeliveryFilter(request_id="ours"),
+        DeliveryFilter(request_id="ours", state="failed"),
+        DeliveryFilter(endpoint="ours"),
+        DeliveryFilter(endpoint="ours", state="failed", since=day),
+        DeliveryFilter(endpoint="ep_ours"),
+        DeliveryFilter(endpoint="ep_ours", state="failed", until=day + timedelta(seconds=9)),
+        DeliveryFilter(failed_since=day),
+        DeliveryFilter(failed_since=day, endpoint="ep_ours"),
+    ]
+    for wanted in lists:
+        first = await log.page(wanted, 2)
+        assert len(first.deliveries) == 2, wanted
+        assert (await log.page(wanted, 2, behind=first.behind)).deliveries != first.deliveries
+    assert await log.get(new[0].webhook_id)
+    for _ in range(2):
+        assert await log.redeliver(new[0].webhook_id)
+    for wanted in lists:
+        await log.redeliver_some(wanted, 2)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,253 @@
+"""The log of deliveries: what became of them, page by page, and queueing them again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pymongo import IndexModel, ReturnDocument
+
+from libs.documents.delivery import Attempt
+from libs.mongo import Collection, Document, Mongo
+
+_FAILED = "failed"
+_FINAL = ("delivered", _FAILED)
+_STATES = ("pending", "delayed", "processing", *_FINAL)
+_STANDING = {"endpoint_id": {"$gte": "ep_"}}
+
+# What it was told is kept, and it is tried as if it were new: behind all that waits now, however old it is. It is
+# `delayed` and due at once, and not `pending`: notifiers ask what is due about every second, but have no event for this
+# and would find what is pending only at their next sweep.
+_QUEUED: list[Document] = [
+    {
+        "$set": {
+            "state": "delayed",
+            "next_attempt_at": "$$NOW",
+            "rank": {"$divide": [{"$toLong": "$$NOW"}, 1000]},
+            "reason": None,
+            "attempts_made": 0,
+            "lost_leases": 0,
+        }
+    },
+    {"$unset": "ended_at"},
+]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries; what is None does not count.
+
+    `endpoint` is the id of a standing endpoint, or a host (with its port, if the URL has one). They were made from
+    `since` on and before `until`. With `failed_since`, only those that have failed for good from then on.
+    """
+
+    request_id: str | None = None
+    endpoint: str | None = None
+    state: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    failed_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a list a delivery stands: by the moment it is sorted by, and its id where several have the same."""
+
+    moment: datetime
+    webhook_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedDelivery:
+    """A delivery as it stands, with the attempts that are kept; in a page, only the last one and no `body`.
+
+    `host` is the host and port of `url`. `attempts_made` are those since it was last queued. `created_at` is the time
+    of its event, `ended_at` when it was delivered or failed for good.
+    """
+
+    webhook_id: str
+    request_id: str | None
+    event: str
+    endpoint_id: str | None
+    host: str
+    url: str
+    state: str
+    reason: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    next_attempt_at: datetime | None
+    attempts_made: int
+    attempts: Sequence[Attempt]
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """Some deliveries, and the place behind which there may be more (None: these were the last)."""
+
+    deliveries: Sequence[LoggedDelivery]
+    behind: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Redelivery:
+    """What came of asking for a delivery again: whether it was queued by that, and the state it is in now."""
+
+    queued: bool
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedeliveryChunk:
+    """How many deliveries were queued, and the place behind which there may be more (None: these were the last)."""
+
+    queued: int
+    behind: Place | None
+
+
+class DeliveryLog:
+    """Reads the `deliveries` collection, and queues again what of it has ended.
+
+    Lists are sorted by the time of the event, those of `failed_since` by when they failed; always the newest first. So
+    what comes meanwhile stands before the pages yet to be read, and nothing is given twice.
+    """
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._collection: Collection = mongo.collection("deliveries")
+
+    async def ensure_indexes(self) -> None:
+        """Makes an index for each list: of a state, or of all; of a request; of a host; of an endpoint; of failures."""
+        await self._collection.create_indexes(
+            [
+                _listing("logged", "state", "created_at"),
+                _listing("of_request", "request_id", "created_at"),
+                _listing("of_host", "endpoint", "created_at"),
+                _listing("of_endpoint", "endpoint_id", "created_at", partialFilterExpression=_STANDING),
+                _listing("failures", "ended_at", partialFilterExpression={"state": _FAILED}),
+            ]
+        )
+
+    async def page(self, wanted: DeliveryFilter, limit: int, *, behind: Place | None = None) -> DeliveryPage:
+        """Up to `limit` of the deliveries that are `wanted`, those behind a place."""
+        found = await self._found(wanted, limit, behind, {"body": 0, "trace": 0, "attempts": {"$slice": -1}})
+        return DeliveryPage([_logged(document) for document in found], _last(found, wanted, limit))
+
+    async def get(self, webhook_id: str) -> LoggedDelivery | None:
+        """One delivery with its attempts; None when there is none of that id."""
+        document = await self._collection.find_one({"_id": webhook_id})
+        return _logged(document) if document else None
+
+    async def redeliver(self, webhook_id: str) -> Redelivery | None:
+        """Queues a delivery again that has ended; None when there is none of that id.
+
+        It keeps its id and its attempts, its schedule begins anew, and the next attempt has a timestamp of its own.
+        What is queued or attempted now stays as it is: asking twice is asking once, and no holder is interfered with.
+        """
+        ended = {"_id": webhook_id, "state": {"$in": _FINAL}}
+        queued = await self._collection.find_one_and_update(
+            ended, _QUEUED, projection={"state": 1}, return_document=ReturnDocument.AFTER
+        )
+        if queued:
+            return Redelivery(queued=True, state=queued["state"])
+        found = await self._collection.find_one({"_id": webhook_id}, {"state": 1})
+        return Redelivery(queued=False, state=found["state"]) if found else None
+
+    async def redeliver_some(
+        self, wanted: DeliveryFilter, limit: int, *, behind: Place | None = None
+    ) -> RedeliveryChunk:
+        """Queues again up to `limit` of those `wanted` that have ended, as `redeliver` does; those behind a place.
+
+        Called on and on with the place it gives, it comes to an end: what ends again meanwhile does so before the place
+        or has been looked at already. It can be repeated after an error.
+        """
+        found = await self._found(wanted, limit, behind, {"created_at": 1, "ended_at": 1}, _FINAL)
+        last = _last(found, wanted, limit)
+        if not found:
+            return RedeliveryChunk(0, last)
+        ended = {"_id": {"$in": [document["_id"] for document in found]}, "state": {"$in": _FINAL}}
+        result = await self._collection.update_many(ended, _QUEUED)
+        return RedeliveryChunk(result.modified_count, last)
+
+    async def _found(
+        self,
+        wanted: DeliveryFilter,
+        limit: int,
+        behind: Place | None,
+        projection: Mapping[str, Any],
+        states: Sequence[str] = _STATES,
+    ) -> list[Document]:
+        if wanted.failed_since:
+            states = [state for state in states if state == _FAILED]
+        if wanted.state:
+            states = [state for state in states if state == wanted.state]
+        if not states:
+            return []
+        moment = _moment(wanted)
+        return await self._collection.find(
+            {**_query(wanted, states), **_behind(behind, wanted, moment)},
+            projection,
+            sort=[(moment, -1), ("_id", -1)],
+            limit=limit,
+            batch_size=limit,
+        ).to_list(None)
+
+
+def _listing(name: str, *fields: str, **options: Any) -> IndexModel:
+    return IndexModel([(field, 1) for field in (*fields, "_id")], name=name, **options)
+
+
+def _moment(wanted: DeliveryFilter) -> str:
+    return "ended_at" if wanted.failed_since else "created_at"
+
+
+def _query(wanted: DeliveryFilter, states: Sequence[str]) -> Document:
+    query: Document = {}
+    if wanted.request_id:
+        query["request_id"] = wanted.request_id
+    if wanted.endpoint:
+        query["endpoint_id" if wanted.endpoint.startswith("ep_") else "endpoint"] = wanted.endpoint
+    if not query or len(states) < len(_STATES):
+        # Of all there are the states are named too: the server merges their parts of the index.
+        query["state"] = {"$in": list(states)} if len(states) > 1 else states[0]
+    return query
+
+
+def _behind(behind: Place | None, wanted: DeliveryFilter, moment: str) -> Document:
+    created, ended = dict[str, datetime](), dict[str, datetime]()
+    if wanted.since:
+        created["$gte"] = wanted.since
+    if wanted.until:
+        created["$lt"] = wanted.until
+    if wanted.failed_since:
+        ended["$gte"] = wanted.failed_since
+    times = {"created_at": created, "ended_at": ended}
+    if behind is None:
+        return {field: range_ for field, range_ in times.items() if range_}
+    times[moment]["$lte"] = behind.moment
+    beside = [{moment: {"$lt": behind.moment}}, {"_id": {"$lt": behind.webhook_id}}]
+    return {**{field: range_ for field, range_ in times.items() if range_}, "$or": beside}
+
+
+def _last(found: Sequence[Document], wanted: DeliveryFilter, limit: int) -> Place | None:
+    if len(found) < limit:
+        return None
+    return Place(found[-1][_moment(wanted)], found[-1]["_id"])
+
+
+def _logged(document: Mapping[str, Any]) -> LoggedDelivery:
+    return LoggedDelivery(
+        webhook_id=document["_id"],
+        request_id=document["request_id"],
+        event=document["event"],
+        endpoint_id=document["endpoint_id"],
+        host=document["endpoint"],
+        url=document["url"],
+        state=document["state"],
+        reason=document["reason"],
+        created_at=document["created_at"],
+        ended_at=document.get("ended_at"),
+        next_attempt_at=document.get("next_attempt_at"),
+        attempts_made=document["attempts_made"],
+        attempts=[Attempt.of(attempt) for attempt in document["attempts"]],
+        body=document.get("body", ""),
+    )

@@ -1,0 +1,183 @@
+"""The log of deliveries: lists page by page, and queueing again what has ended."""
+
+from datetime import UTC, datetime, timedelta
+
+from libs.documents import Answer, Attempt, DeliveryFilter, Documents, Ending, LoggedDelivery, Place
+from tests.logged import NOON, logged, put
+
+ALL = DeliveryFilter()
+OTHER = "0b7cbc20-0b02-4a4c-a1a6-0e0c1c6f1c5e"
+ENDPOINT = "ep_00000000000000000000000000000001"
+ATTEMPT = Attempt(datetime(2026, 1, 31, 12, tzinfo=UTC), 0.1, 500, "http_500", "it broke", "192.0.2.1", Answer([]))
+
+
+def at(seconds: float) -> datetime:
+    """So long after noon."""
+    return datetime.fromtimestamp(NOON + seconds, UTC)
+
+
+async def listed(documents: Documents, wanted: DeliveryFilter, limit: int = 500) -> list[LoggedDelivery]:
+    """All of a list, read in pages of `limit`."""
+    found, behind = list[LoggedDelivery](), None
+    while True:
+        page = await documents.delivery_log.page(wanted, limit, behind=behind)
+        found += page.deliveries
+        behind = page.behind
+        if behind is None:
+            return found
+
+
+async def seconds_of(documents: Documents, wanted: DeliveryFilter, limit: int = 500) -> list[float]:
+    """When the events of a list were, in seconds after noon."""
+    return [found.created_at.timestamp() - NOON for found in await listed(documents, wanted, limit)]
+
+
+async def test_a_list_gives_all_the_newest_first(documents: Documents) -> None:
+    """Of every state, whatever the size of its pages."""
+    states = ("pending", "delayed", "processing", "delivered", "failed")
+    await put(documents, [logged(n, states[n % 5]) for n in range(12)])
+    for limit in (1, 3, 4, 12, 500):
+        assert await seconds_of(documents, ALL, limit) == list(range(11, -1, -1))
+
+
+async def test_filters_hold_together(documents: Documents) -> None:
+    """Request, host, standing endpoint, state, and the time of the event from one to before another."""
+    await put(documents, [logged(n, "failed" if n % 2 else "delivered") for n in range(6)])
+    await put(documents, [logged(n, "failed", request_id=OTHER, host="other:81") for n in range(6, 8)])
+    await put(documents, [logged(n, "delivered", request_id=OTHER, endpoint_id=ENDPOINT) for n in range(8, 10)])
+    for wanted, found in (
+        (DeliveryFilter(request_id=OTHER), [9, 8, 7, 6]),
+        (DeliveryFilter(request_id=OTHER, state="failed"), [7, 6]),
+        (DeliveryFilter(endpoint="other:81"), [7, 6]),
+        (DeliveryFilter(endpoint="h"), [9, 8, 5, 4, 3, 2, 1, 0]),
+        (DeliveryFilter(endpoint=ENDPOINT), [9, 8]),
+        (DeliveryFilter(endpoint=ENDPOINT, state="failed"), []),
+        (DeliveryFilter(state="failed"), [7, 6, 5, 3, 1]),
+        (DeliveryFilter(since=at(3)), [9, 8, 7, 6, 5, 4, 3]),
+        (DeliveryFilter(until=at(3)), [2, 1, 0]),
+        (DeliveryFilter(since=at(2), until=at(8), state="delivered"), [4, 2]),
+        (DeliveryFilter(state="pending"), []),
+    ):
+        for limit in (1, 2, 500):
+            assert await seconds_of(documents, wanted, limit) == found
+
+
+async def test_what_comes_between_two_pages_moves_nothing(documents: Documents) -> None:
+    """What is new stands before the pages that are left, and nothing is given twice or passed over."""
+    await put(documents, [logged(n, "delivered") for n in range(6)])
+    first = await documents.delivery_log.page(ALL, 3)
+    await put(documents, [logged(n, "delivered") for n in range(6, 12)])
+    second = await documents.delivery_log.page(ALL, 3, behind=first.behind)
+    assert [found.created_at for found in (*first.deliveries, *second.deliveries)] == [at(n) for n in range(5, -1, -1)]
+
+
+async def test_of_one_moment_every_delivery_is_given_once(documents: Documents) -> None:
+    """A thousand images may fail in the same millisecond; there it is the id that sorts."""
+    ids = await put(documents, [logged(n, "delivered", created_at=at(0)) for n in range(25)])
+    found = await listed(documents, ALL, 4)
+    assert [delivery.webhook_id for delivery in found] == sorted(ids, reverse=True)
+
+
+async def test_failures_are_listed_by_when_they_failed(documents: Documents) -> None:
+    """An old event may have failed for good just now, which is what counts; the schedule lasts for days."""
+    await put(
+        documents,
+        [
+            logged(0, "failed", ended_at=at(300)),
+            logged(1, "failed", ended_at=at(100)),
+            logged(2, "failed", ended_at=at(200)),
+            logged(3, "delivered", ended_at=at(400)),
+        ],
+    )
+    for limit in (1, 500):
+        assert await seconds_of(documents, DeliveryFilter(failed_since=at(200)), limit) == [0, 2]
+    assert await seconds_of(documents, DeliveryFilter(failed_since=at(200), since=at(1))) == [2]
+    assert await seconds_of(documents, DeliveryFilter(failed_since=at(0), state="delivered")) == []
+
+
+async def test_one_delivery_comes_with_its_attempts(documents: Documents) -> None:
+    """A page has the last alone, and no body."""
+    attempts = [ATTEMPT.document(), {**ATTEMPT.document(), "status": 404}]
+    [webhook_id] = await put(documents, [logged(0, "delayed", attempts=attempts, next_attempt_at=at(5))])
+    one = await documents.delivery_log.get(webhook_id)
+    assert one is not None
+    assert [attempt.status for attempt in one.attempts] == [500, 404]
+    assert (one.body, one.state, one.next_attempt_at) == ("{}", "delayed", at(5))
+    [in_page] = await listed(documents, ALL)
+    assert ([attempt.status for attempt in in_page.attempts], in_page.body) == ([404], "")
+    assert await documents.delivery_log.get("msg_none") is None
+
+
+async def test_what_has_ended_is_queued_again(documents: Documents) -> None:
+    """It keeps its id and attempts, is due at once, and its schedule begins anew behind what waits."""
+    ended = {"ended_at": at(9), "attempts": [ATTEMPT.document()], "attempts_made": 10, "lost_leases": 3}
+    for number, state in enumerate(("delivered", "failed")):
+        [webhook_id] = await put(documents, [logged(number, state, reason="http_500", **ended)])
+        redelivery = await documents.delivery_log.redeliver(webhook_id)
+        assert redelivery is not None
+        assert (redelivery.queued, redelivery.state) == (True, "delayed")
+        assert await documents.deliveries.leases.promote() == 1
+        [held] = await documents.deliveries.claim(1)
+        assert (held.webhook_id, held.attempts_made, held.attempts, held.reason) == (webhook_id, 0, [ATTEMPT], None)
+        assert held.rank > NOON + 1
+        assert await documents.deliveries.record([Ending(held, ATTEMPT, "delivered")]) == [True]
+        log = await documents.delivery_log.get(webhook_id)
+        assert log is not None
+        assert (log.state, len(log.attempts), log.attempts_made) == ("delivered", 2, 1)
+
+
+async def test_asking_twice_is_asking_once(documents: Documents) -> None:
+    """What waits or is attempted now is left as it is, and that is said."""
+    for number, state in enumerate(("pending", "delayed", "processing")):
+        [webhook_id] = await put(documents, [logged(number, state, next_attempt_at=at(99), attempts_made=4)])
+        before = await documents.mongo.collection("deliveries").find_one({"_id": webhook_id})
+        redelivery = await documents.delivery_log.redeliver(webhook_id)
+        assert redelivery is not None
+        assert (redelivery.queued, redelivery.state) == (False, state)
+        assert await documents.mongo.collection("deliveries").find_one({"_id": webhook_id}) == before
+    assert await documents.delivery_log.redeliver("msg_none") is None
+    [ended] = await put(documents, [logged(9, "failed", ended_at=at(9))])
+    assert [getattr(await documents.delivery_log.redeliver(ended), "queued", None) for _ in range(2)] == [True, False]
+
+
+async def test_a_holder_that_slept_does_not_end_what_was_queued_again(documents: Documents) -> None:
+    """Its lease passed to another, which ended the delivery; queued again, it is nobody's."""
+    await put(documents, [logged(0, "pending")])
+    [slept] = await documents.deliveries.claim(1)
+    collection = documents.mongo.collection("deliveries")
+    await collection.update_many({}, [{"$set": {"lease.until": {"$subtract": ["$$NOW", 1]}}}])
+    assert await documents.deliveries.leases.reap() == 1
+    [held] = await documents.deliveries.claim(1)
+    assert await documents.deliveries.record([Ending(held, ATTEMPT, "failed", reason="http_500")]) == [True]
+    assert await documents.delivery_log.redeliver(held.webhook_id)
+    before = await collection.find_one({})
+    assert await documents.deliveries.record([Ending(slept, ATTEMPT, "delivered")]) == [False]
+    assert await collection.find_one({}) == before
+
+
+async def test_of_many_all_that_have_ended_are_queued_in_chunks(documents: Documents) -> None:
+    """Each once, by as many calls as it takes; what is under way, newer or not asked for stays as it is."""
+    await put(documents, [logged(n, "failed", ended_at=at(n)) for n in range(30)])
+    await put(documents, [logged(n, "delivered", ended_at=at(n)) for n in range(30, 35)])
+    await put(documents, [logged(n, "processing") for n in range(35, 40)])
+    wanted, queued, behind = DeliveryFilter(failed_since=at(8)), 0, None
+    chunks = 0
+    while chunks == 0 or behind:
+        chunk = await documents.delivery_log.redeliver_some(wanted, 10, behind=behind)
+        queued, behind, chunks = queued + chunk.queued, chunk.behind, chunks + 1
+        # As fast as that they fail again, and others with them.
+        await documents.mongo.collection("deliveries").update_many(
+            {"state": "delayed"}, [{"$set": {"state": "failed", "ended_at": "$$NOW"}}]
+        )
+        await put(documents, [logged(1000 + chunks, "failed", ended_at=datetime.now(UTC) + timedelta(seconds=chunks))])
+    assert (queued, chunks) == (22, 3)
+    assert (await documents.delivery_log.redeliver_some(DeliveryFilter(state="processing"), 10)).queued == 0
+    both = await documents.delivery_log.redeliver_some(DeliveryFilter(since=at(28), until=at(40)), 500)
+    assert (both.queued, both.behind) == (7, None)
+
+
+async def test_a_place_may_be_one_where_nothing_stands(documents: Documents) -> None:
+    """It is a bound, and no delivery has to be there any more."""
+    await put(documents, [logged(n, "failed") for n in range(4)])
+    page = await documents.delivery_log.page(ALL, 9, behind=Place(at(2), ""))
+    assert [found.created_at for found in page.deliveries] == [at(1), at(0)]
