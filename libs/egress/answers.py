@@ -62,7 +62,7 @@ async def read_whole(response: PeerResponse, max_bytes: int, pace: Pace, share: 
     """The body of a successful answer, as sent and at most `max_bytes` long, for which `share` has room.
 
     Raises:
-        EgressError: `http_<status>`, `bad_encoding`, `too_large`.
+        EgressError: `http_<status>`, `bad_encoding`, `too_large`, `memory_busy`.
         aiohttp.ClientError: the connection failed; `ClientPayloadError` when the body is shorter than announced.
     """
     _check_status(response)
@@ -70,7 +70,8 @@ async def read_whole(response: PeerResponse, max_bytes: int, pace: Pace, share: 
     announced = response.content_length or 0
     if announced > max_bytes:
         raise EgressError("too_large", f"{announced} bytes announced, {max_bytes} are allowed")
-    await share.expect(announced)
+    async with pace.held():
+        await share.expect(announced)
     if response.content.is_eof() and announced:
         return await response.read_some()  # which is all of it: most images come in one piece
     # Gives its buffer away as it is, where a bytearray or a list of chunks would be copied. Zeros take no memory until
@@ -80,7 +81,9 @@ async def read_whole(response: PeerResponse, max_bytes: int, pace: Pace, share: 
     while some := await response.read_some():
         if body.tell() + len(some) > max_bytes:
             raise EgressError("too_large", f"more than the {max_bytes} bytes that are allowed")
-        await share.reach(body.tell() + len(some))
+        if not share.covers(body.tell() + len(some)):
+            async with pace.held():
+                await share.reach(body.tell() + len(some))
         body.write(some)
         pace.reached(body.tell())
     return body.getvalue()

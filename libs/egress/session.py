@@ -36,9 +36,10 @@ class GuardedSession:
     deadline nor to the slots of the host that redirected there. A download waits for it for `busy_seconds` at each hop.
     `connect_seconds` bounds name resolution, connecting and the TLS handshake together. A download has `head_seconds`
     for each of its header sections, connecting included, and its body may go slower than a kilobyte a second for
-    `stall_seconds`. Bodies of downloads take `memory_bytes` together, and one larger one beside them, until they are
-    released; what waits for that waits within its deadlines. No proxies, no cookies, no credentials from the
-    environment. `resolver` and `tls` replace the system's; a resolver that is handed in is its owner's to close.
+    `stall_seconds`. Bodies of downloads take `memory_bytes` together, and one beside them, until they are released; a
+    download waits for memory up to `room_seconds` each time, and that counts to none of its deadlines. No proxies, no
+    cookies, no credentials from the environment. `resolver` and `tls` replace the system's; a resolver that is handed
+    in is its owner's to close.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class GuardedSession:
         host_in_flight: int,
         busy_seconds: float = 10,
         memory_bytes: int = 256 * 2**20,
+        room_seconds: float = 30,
         resolver: AbstractResolver | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -61,6 +63,7 @@ class GuardedSession:
         self._slots = HostSlots(host_in_flight)
         self._busy_seconds = busy_seconds
         self._allowance = Allowance(memory_bytes)
+        self._room_seconds = room_seconds
         self._resolver = resolver
         self._tls = tls
         self._open = AsyncExitStack()
@@ -92,8 +95,8 @@ class GuardedSession:
         Raises:
             EgressError: refused (`bad_url`, `bad_scheme`, `credentials_in_url`, `blocked_address`, `redirect_limit`,
                 `bad_encoding`, `too_large`, `tls_error`), answered otherwise than with a body (`http_404`, …), not sent
-                (`host_busy`: no turn came) or failed (`dns_error`, `connect_error`, `timeout`, `truncated_download`,
-                `bad_response`).
+                (`host_busy`: no turn came) or not read (`memory_busy`), or failed (`dns_error`, `connect_error`,
+                `timeout`, `truncated_download`, `bad_response`).
         """
         target = self._policy.check_url(url)
         left_seconds = total_seconds
@@ -150,23 +153,25 @@ class GuardedSession:
         deadline = asyncio.timeout_at(min(end, began + self._head_seconds))
         host = target.raw_host or ""
         response: PeerResponse | None = None
-        share, whole = self._allowance.share(), False
+        share, kept = self._allowance.share(), False
         try:
             async with deadline, self._downloads.get(target, allow_redirects=False) as answer:
                 response = cast("PeerResponse", answer)
                 location = response.headers.get("Location")
                 if response.status in _REDIRECTS and location is not None:
                     return location
-                pace = Pace(deadline, self._time, end=end, stall_seconds=self._stall_seconds)
+                pace = Pace(
+                    deadline, self._time, end=end, stall_seconds=self._stall_seconds, room_seconds=self._room_seconds
+                )
                 body = await read_whole(response, max_bytes, pace, share)
-                share.settle(len(body))
-                whole = True
+            share.settle(len(body))
+            kept = True  # only now: leaving the response may wait, and be cancelled
         except (aiohttp.ClientError, OSError) as error:
             if response is not None and isinstance(error, TimeoutError):
                 raise EgressError("timeout", f"the body from {host} did not come in time", retryable=True) from error
             raise from_transport(error, host) from error
         finally:
-            if not whole:
+            if not kept:
                 share.release()
         content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         return Download(body, str(target), content_type, share.release)

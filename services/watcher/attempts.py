@@ -20,7 +20,8 @@ from services.watcher.pipeline import Pipeline
 from services.watcher.settings import WatcherSettings
 
 _log = structlog.get_logger()
-_UNTRIED = "host_busy"  # what a URL redirects to had its share of the downloads: nobody's failure, so it costs no try
+# What a URL redirects to had its share of the downloads, or there was no memory: nobody's failure, so it costs no try.
+_UNTRIED = frozenset({"host_busy", "memory_busy"})
 
 
 class UnexpectedError(Exception):
@@ -107,7 +108,7 @@ class Attempts:
         self, image: HeldImage, problem: EgressError | ImageError | StorageError | UnexpectedError
     ) -> Failed | _Retry:
         error = ImageFailure(problem.code, problem.detail)
-        if error.code == _UNTRIED:
+        if error.code in _UNTRIED:
             metrics.IMAGES_RETRIED.labels(error.code).inc()
             return _Retry(error, self._pause_seconds(0, 0.0), charge=0)
         made = image.attempts + 1

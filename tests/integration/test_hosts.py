@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from libs.documents import Documents, NewImage, NewRequest
+from libs.egress import Download, EgressError
 from tests.integration.test_watcher import TRACE, states
 from tests.waiting import until
 from tests.watchers import Downloads, draining
@@ -76,3 +79,32 @@ async def test_what_stands_behind_a_whole_catalogue_of_a_host_that_hangs_is_reac
         await completed(documents, urls)
     begun = [downloads.started.get_nowait() for _ in range(downloads.started.qsize())]
     assert out_of_order([url for url in begun if url != urls[-1]], urls) < 512
+
+
+class Busy(Downloads):
+    """Downloads that come to nothing until the gate is open, by `code`."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__()
+        self._code = code
+
+    async def download(self, url: str, *, max_bytes: int, total_seconds: float) -> Download:
+        """The URL as a body, in the end."""
+        if not self.gate.is_set():
+            raise EgressError(self._code, "not tried", retryable=True)
+        return await super().download(url, max_bytes=max_bytes, total_seconds=total_seconds)
+
+
+@pytest.mark.parametrize("code", ["host_busy", "memory_busy"])
+async def test_a_download_that_was_not_tried_costs_no_attempt(documents: Documents, tmp_path: Path, code: str) -> None:
+    """Where the host or the memory is busy, even the only one that there is."""
+    urls, downloads = await submit(documents, {"busy": 1}), Busy(code)
+
+    async def is_put_off() -> bool:
+        return await documents.mongo.collection("images").count_documents({"state": "delayed", "attempts": 0}) == 1
+
+    async with draining(documents, tmp_path, downloads, max_attempts=1, retry_seconds=1e-3):
+        await until(is_put_off, "it is put off at no charge")
+    downloads.gate.set()
+    async with draining(documents, tmp_path, downloads, max_attempts=1):
+        await completed(documents, urls)
