@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from libs.mongo import Document
 
 _REMEMBERED_SECONDS = 0.25
+_LEARNED_FROM = 8
 
 
 class Spread:
@@ -14,9 +15,10 @@ class Spread:
 
     Claimers that all take the very first documents mostly find them taken: of eight claimers' claims more than half
     came back empty, and they claimed less than one claimer alone. Each takes its documents at random from a front that
-    is wide enough for all of them; by how much is learned from what it got, as a sender learns its share of a network
-    (doubled when most was lost, one less when nothing was). `most` is the widest, and bounds how far out of order
-    documents are claimed.
+    is wide enough for all of them; by how much is learned from what it got of every eight or more, as a sender learns
+    its share of a network (doubled when most was lost, one less when nothing was). `most` is the widest, and bounds how
+    far out of order documents are claimed. To learn from each claim of one document would keep the front wide, and the
+    first in it waiting, where two claim one by one and only now and then the same.
 
     Where slots come free one by one, looking for a document is half of the claim. So `ahead` are found beside those
     that are claimed, and for a quarter of a second claims take from these: what comes meanwhile waits behind so many.
@@ -27,6 +29,7 @@ class Spread:
         self._ahead = ahead
         self._clock = clock
         self._claims = 1
+        self._wanted = self._got = 0
         self._remembered: list[Document] = []
         self._forget_at = 0.0
 
@@ -49,7 +52,12 @@ class Spread:
 
     def learn(self, wanted: int, got: int) -> None:
         """A claim of `wanted` documents has got so many."""
-        if got == wanted:
+        self._wanted += wanted
+        self._got += got
+        if self._wanted < _LEARNED_FROM:
+            return
+        if self._got == self._wanted:
             self._claims = max(1, self._claims - 1)
-        elif got * 2 <= wanted:
+        elif self._got * 2 <= self._wanted:
             self._claims = min(self._most, self._claims * 2)
+        self._wanted = self._got = 0

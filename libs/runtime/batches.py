@@ -13,7 +13,7 @@ class Batches(Generic[ItemT, ResultT]):
     """Hands items to `work`, at most `most` at once, one batch after the other; it gives a result for each, in order.
 
     A batch begins when the one before it has ended and `pace_seconds` have passed since that began; without waiting for
-    the latter where half of `most` have gathered, or an item `is_urgent`. An error of `work` ends the context.
+    the latter where half of `most` have gathered. An error of `work` ends the context.
     """
 
     def __init__(
@@ -22,12 +22,10 @@ class Batches(Generic[ItemT, ResultT]):
         *,
         most: int,
         pace_seconds: float = 0.0,
-        is_urgent: Callable[[ItemT], bool] = lambda _: False,
     ) -> None:
         self._work = work
         self._most = most
         self._pace_seconds = pace_seconds
-        self._is_urgent = is_urgent
         self._queue: asyncio.Queue[tuple[ItemT, asyncio.Future[ResultT]]] = asyncio.Queue()
 
     async def result(self, item: ItemT) -> ResultT:
@@ -59,7 +57,7 @@ class Batches(Generic[ItemT, ResultT]):
         batch = [await self._queue.get()]
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                while len(batch) * 2 < self._most and not self._is_urgent(batch[-1][0]):
+                while len(batch) * 2 < self._most:
                     batch.append(await self._queue.get())
         while len(batch) < self._most and not self._queue.empty():
             batch.append(self._queue.get_nowait())

@@ -22,11 +22,6 @@ class _Entry:
     outcome: Outcome
     total: int
 
-    @property
-    def is_of_small_request(self) -> bool:
-        """Somebody may be waiting for just this image."""
-        return self.total <= _BATCH
-
 
 class Completion:
     """Finishes images, and has the requests closed whose last image that was."""
@@ -34,24 +29,26 @@ class Completion:
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
         self._closing = Closing(documents)
-        self._entries = Batches(
-            self._write,
-            most=_BATCH,
-            pace_seconds=_PACE_SECONDS,
-            is_urgent=lambda entry: entry.is_of_small_request,
-        )
+        # Somebody may be waiting for just the image of a small request.
+        self._of_small = Batches(self._write, most=_BATCH)
+        self._of_large = Batches(self._write, most=_BATCH, pace_seconds=_PACE_SECONDS)
 
     async def finish(self, image: HeldImage, outcome: Outcome, total: int) -> bool:
         """Returns once the outcome is durable; false when the image was no longer held, so that nothing was written.
 
         `total` is how many images the request has.
         """
-        return await self._entries.result(_Entry(image, outcome, total))
+        entries = self._of_small if total <= _BATCH else self._of_large
+        return await entries.result(_Entry(image, outcome, total))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Writes while the context lasts; waits out a MongoDB that does not answer."""
-        async with self._closing.running(), self._entries.running("completion"):
+        async with (
+            self._closing.running(),
+            self._of_small.running("completion of small requests"),
+            self._of_large.running("completion of large requests"),
+        ):
             yield
 
     async def _write(self, entries: Sequence[_Entry]) -> Sequence[bool]:

@@ -1,25 +1,29 @@
 """Whether a small upload waits behind a big one: `python -m tests.bench.fairness [images] [probes] [rounds]`.
 
 Uploads of one image each, one after the other, to a real ingest and two real watchers: by turns on an idle system and
-while a request of 20,000 small photographs is running. Timed from the first byte of the upload until the database says
-that the request is closed. Exits 1 when the p95 beside the big request is more than twice the p95 of the idle system
-and one image's time (the median from download to store beside the big request, as the watchers log it).
+while a request of 20,000 small photographs is running. Timed from the first byte of the upload until the change stream
+of the database says that the request is closed. Exits 1 when the p95 beside the big request is more than twice the p95
+of the idle system and one image's time (the median from download to store beside the big request, as the watchers log
+it).
 """
 
 import asyncio
 import json
+import os
 import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
+from libs.changestream import ChangeStream
 from libs.documents import Documents
 from libs.mongo import EmbeddedMongo, Mongo
 from tests.bench.cpu import Meter
@@ -29,9 +33,12 @@ from tests.sources import Sources, photograph, served
 from tests.waiting import until
 
 PHOTOS = 64
-POLL_SECONDS = 0.005
 RUNNING_IMAGES = 500
 MOST_TIMES_IDLE = 2.0
+CLOSED: list[Mapping[str, Any]] = [
+    {"$match": {"updateDescription.updatedFields.closed": True}},
+    {"$project": {"operationType": 1, "documentKey": 1}},
+]
 
 
 @dataclass(slots=True)
@@ -45,6 +52,8 @@ class Bench:
     watchers: list[Service]
     meter: Meter
     uploads: list[float] = field(default_factory=list)
+    _closed: set[str] = field(default_factory=set)
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def upload(self, urls: Iterable[str]) -> str:
         """Uploads a catalogue of these images."""
@@ -56,12 +65,25 @@ class Bench:
             return str((await answer.json())["request_id"])
 
     async def closed(self, request_id: str) -> None:
-        """Returns when the request is closed."""
+        """Returns when the database has said that the request is closed."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: request_id in self._closed)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Hears of closed requests while the context lasts; to ask for them would take the machine's time."""
+        requests = self.documents.requests.collection
+        async with ChangeStream(self.documents.mongo, requests, CLOSED) as stream, asyncio.TaskGroup() as tasks:
+            hearing = tasks.create_task(self._hear(stream), name="hearing")
+            yield
+            hearing.cancel()
+
+    async def _hear(self, stream: ChangeStream) -> None:
         while True:
-            request = await self.documents.requests.get(request_id)
-            if request is not None and request.closed:
-                return
-            await asyncio.sleep(POLL_SECONDS)
+            events = (await stream.read()).events
+            async with self._changed:
+                self._closed.update(event["documentKey"]["_id"] for event in events)
+                self._changed.notify_all()
 
     async def probe(self) -> float:
         """Seconds from the upload of one image until it is completed."""
@@ -113,7 +135,9 @@ async def running(folder: Path, images: int) -> AsyncIterator[Bench]:
         aiohttp.ClientSession() as client,
     ):
         sources.numbered = True  # or all but the first 64 were compressed before
-        env = environment(mongod.uri, folder, DATABASE_NAME="bench")
+        # As `darkroom up --watchers 2` divides the cores.
+        workers = max(1, (os.cpu_count() or 1) // 2)
+        env = environment(mongod.uri, folder, DATABASE_NAME="bench", DARKROOM_WORKERS=str(workers))
         server = mongod.running[0].process
         assert server is not None
         async with (
@@ -124,7 +148,9 @@ async def running(folder: Path, images: int) -> AsyncIterator[Bench]:
             mongo = Mongo.connect(mongod.uri, "bench")
             groups = {"mongod": [server.pid], "ingest": [ingest.process.pid]}
             meter = Meter({**groups, "watchers": [first.process.pid, second.process.pid]})
-            yield Bench(Documents(mongo), sources, client, ingest, [first, second], meter)
+            bench = Bench(Documents(mongo), sources, client, ingest, [first, second], meter)
+            async with bench.listening():
+                yield bench
             mongo.close()
 
 

@@ -28,20 +28,19 @@ async def test_while_one_batch_is_under_way_the_next_one_gathers() -> None:
     assert [task.result() for task in results] == [0, -1, -2, -3, -4, -5]
 
 
-async def test_a_paced_batch_begins_early_for_what_is_urgent_and_for_half_of_the_most() -> None:
-    """Within an hour's pace neither waits; what gathered before goes with it."""
+async def test_a_paced_batch_begins_early_when_half_of_the_most_have_gathered() -> None:
+    """Within an hour's pace they do not wait."""
     done: list[list[int]] = []
 
     async def work(items: Sequence[int]) -> Sequence[int]:
         done.append(list(items))
         return items
 
-    batches: Batches[int, int] = Batches(work, most=8, pace_seconds=3600, is_urgent=lambda item: item < 0)
+    batches: Batches[int, int] = Batches(work, most=8, pace_seconds=3600)
     async with asyncio.timeout(60), batches.running("test"):
         await batches.result(0)  # the first has none before it
-        await asyncio.gather(batches.result(1), batches.result(2), batches.result(-1))
         await asyncio.gather(*(batches.result(number) for number in range(4)))
-    assert done == [[0], [1, 2, -1], [0, 1, 2, 3]]
+    assert done == [[0], [0, 1, 2, 3]]
 
 
 async def test_a_paced_batch_begins_when_its_time_has_come() -> None:

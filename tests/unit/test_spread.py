@@ -21,6 +21,17 @@ def test_the_front_grows_while_most_is_lost_to_others_and_shrinks_again() -> Non
     assert widths == [16, 32, 32, 24, 16, 16, 8, 8, 8]
 
 
+def test_claims_of_one_document_are_judged_by_the_eight() -> None:
+    """Half of them lost widens the front once; fewer leave it as it is, and none narrows it."""
+    spread = Spread()
+    widths = []
+    for got in (4, 5, 8):
+        for number in range(8):
+            spread.learn(1, int(number < got))
+        widths.append(spread.front(1))
+    assert widths == [2, 2, 1]
+
+
 def test_a_claim_takes_different_documents_of_a_wide_front_in_their_order() -> None:
     """As many as were asked for; not always the same."""
     spread = Spread()
