@@ -16,6 +16,7 @@ _TAGS = {
     "requests": "Catalogues of images to compress, from upload to the end.",
     "images": "What came out.",
     "webhooks": "What Darkroom calls when a request is done, by Standard Webhooks.",
+    "deliveries": "What became of each webhook, and sending again.",
 }
 
 

@@ -32,7 +32,10 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path, with all that its documentation says."""
+    """One method of one path, with all that its documentation says.
+
+    `pattern` is the path for the router, where `path` alone would also match another operation's.
+    """
 
     method: str
     path: str
@@ -47,8 +50,9 @@ class Operation:
     variables: type[BaseModel] | None = None
     body: Body | None = None
     check_headers: Check = no_check
+    pattern: str | None = None
 
     def route(self) -> web.RouteDef:
         """The operation for aiohttp's router."""
         expect = expectation(self.check_headers)
-        return web.route(self.method, self.path, self.handler, name=self.name, expect_handler=expect)
+        return web.route(self.method, self.pattern or self.path, self.handler, name=self.name, expect_handler=expect)

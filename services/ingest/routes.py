@@ -2,6 +2,7 @@
 
 from services.ingest.cancellation import Cancellation
 from services.ingest.context import Context
+from services.ingest.delivery_routes import delivery_operations
 from services.ingest.images import Images
 from services.ingest.models import (
     EXAMPLE_ID,
@@ -128,6 +129,7 @@ def operations(context: Context) -> list[Operation]:
                 422: "The body is no JSON.",
             },
         ),
+        *delivery_operations(context),
         Operation(
             method="GET",
             path="/compressed_images/{name}",
