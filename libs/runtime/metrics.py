@@ -60,6 +60,23 @@ IMAGES_REUSED = Counter(
 )
 BYTES_IN = Counter("darkroom_image_bytes_in_total", "Bytes of source images downloaded.")
 BYTES_OUT = Counter("darkroom_image_bytes_out_total", "Bytes of compressed images stored.")
+IMAGE_OUTPUTS = Counter(
+    "darkroom_image_outputs_total",
+    "Completed images by the formats of source and output, and whether the source was kept, had more frames, or was "
+    "smaller than its output.",
+    ["source_format", "format", "kept", "animated", "larger_than_source"],
+)
+IMAGE_MEGAPIXELS = Histogram(
+    "darkroom_image_source_megapixels",
+    "Size of the sources of completed images.",
+    buckets=(0.01, 0.1, 0.3, 1, 2, 4, 8, 12, 24, 50),
+)
+IMAGE_QUALITY = Histogram(
+    "darkroom_image_quality",
+    "Quality that completed images were made with; none where the source was kept or the format loses nothing.",
+    ["format"],
+    buckets=(10, 20, 30, 40, 50, 60, 70, 80, 90, 95),
+)
 STAGE_SECONDS = Histogram(
     "darkroom_image_stage_seconds",
     "Time one image spends in a stage: queue (from the upload to the claim), download, compress (waiting for a codec "

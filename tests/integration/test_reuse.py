@@ -19,6 +19,16 @@ from tests.waiting import until
 from tests.watchers import Copying, draining
 
 REUSED = re.compile(r"^darkroom_images_reused_total ([0-9.]+)$", re.MULTILINE)
+FORMATS = 'format="jpeg",kept="false",larger_than_source="false",source_format="jpeg"'
+MEASURED = {
+    f'darkroom_image_outputs_total{{animated="false",{FORMATS}}} 4.0',
+    'darkroom_image_source_megapixels_bucket{le="0.01"} 0.0',
+    'darkroom_image_source_megapixels_bucket{le="0.1"} 4.0',
+    'darkroom_image_quality_bucket{format="jpeg",le="10.0"} 0.0',
+    'darkroom_image_quality_bucket{format="jpeg",le="20.0"} 1.0',
+    'darkroom_image_quality_bucket{format="jpeg",le="40.0"} 1.0',
+    'darkroom_image_quality_bucket{format="jpeg",le="50.0"} 4.0',
+}
 
 
 class SameBytes:
@@ -55,10 +65,15 @@ async def outputs_of(documents: Documents, request_id: str) -> list[Output | Non
     return [image.output for row in await rows(documents, request) for image in row.images]
 
 
+async def measured(watcher: Service) -> str:
+    """The watcher's metrics."""
+    async with aiohttp.ClientSession() as client, client.get(f"{watcher.url}/metrics") as answer:
+        return await answer.text()
+
+
 async def reused(watcher: Service) -> int:
     """How many images the watcher says it has not compressed."""
-    async with aiohttp.ClientSession() as client, client.get(f"{watcher.url}/metrics") as answer:
-        found = REUSED.search(await answer.text())
+    found = REUSED.search(await measured(watcher))
     assert found is not None
     return int(float(found[1]))
 
@@ -91,6 +106,7 @@ async def test_identical_bytes_are_compressed_once(
             [other] = await outputs_of(documents, await submit(documents, [sources.link("d")], quality=20))
             assert other is not None
             assert (other.reused, other.name == again.name) == (False, False)
+            assert {*(await measured(watcher)).splitlines()} >= MEASURED
         async with started("watcher", env, tmp_path, number=1) as watcher:
             [later] = await outputs_of(documents, await submit(documents, [sources.link("e")]))
             assert later is not None
