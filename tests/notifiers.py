@@ -6,10 +6,22 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
-from libs.documents import Delivery, Documents, Failed, ImageFailure, NewImage, NewRequest, Output
+from libs.documents import (
+    Delivery,
+    Documents,
+    Endpoint,
+    Failed,
+    ImageFailure,
+    NewEndpoint,
+    NewImage,
+    NewRequest,
+    Output,
+)
+from libs.documents.delivery import delivery_of
 from libs.runtime.lifecycle import Process
 from libs.runtime.settings import load
 from services.notifier.app import serve
+from services.notifier.breaker import Breaker
 from services.notifier.sender import Poster
 from services.notifier.settings import NotifierSettings
 from tests.processes import SECRET
@@ -37,11 +49,13 @@ def notifier_settings(documents: Documents, mongo_uri: str, **settings: Any) -> 
 
 
 @asynccontextmanager
-async def notifying(settings: NotifierSettings, *, poster: Poster | None = None) -> AsyncIterator[Process]:
+async def notifying(
+    settings: NotifierSettings, *, poster: Poster | None = None, breaker: Breaker | None = None
+) -> AsyncIterator[Process]:
     """Runs a notifier until the end of the context, or until the stop of what is given."""
     process = Process()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve(settings, process, poster=poster), name="notifier")
+        tasks.create_task(serve(settings, process, poster=poster, breaker=breaker), name="notifier")
         try:
             yield process
         finally:
@@ -69,3 +83,31 @@ async def delivery_in(documents: Documents, request_id: str, state: str) -> Deli
         return found[0] if found and found[0].state == state else None
 
     return await until(probe, f"the delivery is {state}")
+
+
+async def subscribe(documents: Documents, url: str, **said: Any) -> Endpoint:
+    """A new standing endpoint."""
+    return await documents.endpoints.create(NewEndpoint(url, **said))
+
+
+async def deliveries_to(documents: Documents, endpoint: Endpoint) -> list[Delivery]:
+    """Every delivery to a standing endpoint, in the order of their events."""
+    found = documents.mongo.collection("deliveries").find({"endpoint_id": endpoint.id}, sort=[("rank", 1), ("_id", 1)])
+    return [delivery_of(document) async for document in found]
+
+
+async def ended(documents: Documents, endpoint: Endpoint, count: int) -> list[Delivery]:
+    """The deliveries to a standing endpoint, once so many of them are delivered or have failed."""
+
+    async def probe() -> list[Delivery] | None:
+        found = await deliveries_to(documents, endpoint)
+        return found if sum(one.state in {"delivered", "failed"} for one in found) >= count else None
+
+    return await until(probe, f"{count} deliveries have ended")
+
+
+async def endpoint_now(documents: Documents, endpoint: Endpoint) -> Endpoint:
+    """The endpoint as it stands now."""
+    found = await documents.endpoints.get(endpoint.id)
+    assert found is not None
+    return found

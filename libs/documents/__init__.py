@@ -2,7 +2,7 @@
 
 from libs.documents.addressees import Addressee, Addressees
 from libs.documents.connection import connected
-from libs.documents.deliveries import PUT_OFF_AT_ONCE, Deliveries
+from libs.documents.deliveries import Deliveries
 from libs.documents.delivery import Answer, Attempt, Delivery, Ending, NewDelivery
 from libs.documents.delivery_log import (
     DeliveryFilter,
@@ -31,7 +31,6 @@ __all__ = [
     "DISABLED",
     "EVENTS",
     "FAILING",
-    "PUT_OFF_AT_ONCE",
     "Addressee",
     "Addressees",
     "AlreadyFinalError",

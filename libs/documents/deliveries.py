@@ -13,8 +13,6 @@ from libs.mongo import Collection, Document, Mongo, Session
 __all__ = ["Attempt", "Deliveries", "Delivery", "Ending", "NewDelivery", "endpoint_of"]
 _ATTEMPTS_KEPT = 20
 _AHEAD = 16
-PUT_OFF_AT_ONCE = 1_000
-"""How far from the front deliveries are looked through for those to be put off."""
 
 
 class Deliveries:
@@ -67,18 +65,18 @@ class Deliveries:
         if deliveries:
             await self._collection.insert_many([document_of(new) for new in deliveries], session=session)
 
-    async def put_off(self, hosts: Mapping[str, tuple[float, str]], *, give_up_seconds: float) -> int:
-        """Puts off those pending deliveries that are in front and go to one of `hosts`, untried and at no charge.
+    async def put_off(self, hosts: Mapping[str, tuple[float, str]], *, give_up_seconds: float, most: int) -> int:
+        """Puts off those of the first `most` pending deliveries that go to one of `hosts`, untried and at no charge.
 
         `hosts` has for each how long, to which up to a fifth is added at random, and the code of what is wrong with it.
         It is the reason of those that fail by this: those whose event was `give_up_seconds` ago or more. Says how many
-        there were; they were all that are in front when it is less than `PUT_OFF_AT_ONCE`.
+        there were.
         """
         front = self._collection.aggregate(
             [
                 {"$match": {"state": "pending"}},
                 {"$sort": {"rank": 1}},
-                {"$limit": PUT_OFF_AT_ONCE},
+                {"$limit": most},
                 {"$match": {"endpoint": {"$in": list(hosts)}}},
                 {"$project": {"endpoint": 1}},
             ],

@@ -37,7 +37,9 @@ _PIPELINE: Sequence[dict[str, Any]] = (
 )
 
 
-async def serve(settings: NotifierSettings, process: Process, *, poster: Poster | None = None) -> None:
+async def serve(
+    settings: NotifierSettings, process: Process, *, poster: Poster | None = None, breaker: Breaker | None = None
+) -> None:
     """Runs a notifier until `process.stop`; what is given replaces the part built from the settings.
 
     After the stop it claims no more, lets what runs end within `shutdown_seconds`, and gives the rest back.
@@ -70,7 +72,7 @@ async def serve(settings: NotifierSettings, process: Process, *, poster: Poster 
             holdings,
             directory=directory,
             throttle=Throttle(documents.addressees),
-            breaker=Breaker(),
+            breaker=breaker or Breaker(),
             reputation=reputation,
             each=max(1, settings.webhook_in_flight // 4),
             schedule=settings.webhook_schedule,

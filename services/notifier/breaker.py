@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from libs.runtime import metrics
 
 _FAILURES = 5
-_FIRST_SECONDS, _LONGEST_SECONDS = 5.0, 300.0
+_LONGEST_SECONDS = 300.0
 _JITTER = 0.2
 SILENT = frozenset({"connect_error", "dns_error", "timeout"})
 """Codes of attempts that no receiver answered."""
@@ -45,15 +45,20 @@ class Pass:
 class Breaker:
     """A circuit breaker for each host, of this notifier alone.
 
-    After five attempts one after the other that nobody answered, attempts to a host are put off: for five seconds,
+    After five attempts one after the other that nobody answered, attempts to a host are put off: for `first_seconds`,
     then for twice as long each time up to five minutes, with jitter. After each pause one attempt, at one at a time,
     finds out whether there is an answer again. Any answer closes the circuit, whatever it says. Nothing is kept of
     hosts that answer.
     """
 
     def __init__(
-        self, *, clock: Callable[[], float] = time.monotonic, jitter: Callable[[], float] = random.random
+        self,
+        *,
+        first_seconds: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
+        self._first_seconds = first_seconds
         self._clock = clock
         self._jitter = jitter
         self._circuits: dict[str, _Circuit] = {}
@@ -101,12 +106,12 @@ class Breaker:
         circuit.code = attempt.code
         # Attempts that were under way when the circuit opened say nothing new.
         if circuit.failures >= _FAILURES and self._clock() >= circuit.until:
-            circuit.pause_seconds = min(max(_FIRST_SECONDS, circuit.pause_seconds * 2), _LONGEST_SECONDS)
+            circuit.pause_seconds = min(max(self._first_seconds, circuit.pause_seconds * 2), _LONGEST_SECONDS)
             circuit.until = self._clock() + circuit.pause_seconds * (1 + _JITTER * self._jitter())
 
     def _wait_seconds(self, circuit: _Circuit) -> float:
         if circuit.failures < _FAILURES:
             return 0.0
         if circuit.probing:
-            return max(circuit.pause_seconds, _FIRST_SECONDS)
+            return circuit.pause_seconds
         return max(0.0, circuit.until - self._clock())

@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from libs.documents import PUT_OFF_AT_ONCE, Deliveries, Delivery, Ending
+from libs.documents import Deliveries, Delivery, Ending
 from libs.leases import Holdings, Settle
 from libs.mongo import patiently
 from libs.runtime import metrics
@@ -26,6 +26,7 @@ from services.notifier.sender import Outcome, Sender
 from services.notifier.throttle import Throttle
 
 _CLEARING_SECONDS = 0.5
+_CLEARED_AT_ONCE = 1_000
 _JITTER = 0.2
 
 
@@ -104,9 +105,9 @@ class Courier:
             return
         # What is older than all pauses of the schedule would not be tried again either if it had been tried.
         give_up_seconds = sum(self._schedule) * (1 + _JITTER)
-        put_off = await self._deliveries.put_off(hosts, give_up_seconds=give_up_seconds)
+        put_off = await self._deliveries.put_off(hosts, give_up_seconds=give_up_seconds, most=_CLEARED_AT_ONCE)
         metrics.WEBHOOKS_PUT_OFF.labels("silent").inc(put_off)
-        if put_off < PUT_OFF_AT_ONCE:
+        if put_off < _CLEARED_AT_ONCE:
             self._clear_at = time.monotonic() + _CLEARING_SECONDS
 
     async def _deliver(self, delivery: Delivery, settle: Settle) -> None:

@@ -15,6 +15,7 @@ from libs.documents import (
     DeliveryFilter,
     Documents,
     Ending,
+    Endpoint,
     Failed,
     ImageFailure,
     NewDelivery,
@@ -130,6 +131,7 @@ async def call_everything(documents: Documents, outside: Mongo) -> None:
     await interrupt_an_upload(documents, outside)
     await subscribe(documents, outside)
     await deliver(documents)
+    await leave_alone(documents)
     await look_into_the_log(documents)
 
 
@@ -218,7 +220,8 @@ async def deliver(documents: Documents) -> None:
     """Every closed request is announced; one delivery succeeds, one fails, one is put off, and one is lost."""
     for number, closed in enumerate(await documents.requests.unannounced(10)):
         new = [NewDelivery(closed.id, "request.completed", f"http://h/{n}", "{}", TRACE, number) for n in range(4)]
-        assert await documents.deliveries.announce({closed.id: new}) == {closed.id}
+        assert await documents.deliveries.announce({closed.id: new}, {closed.id: ["ep_x"]}) == {closed.id}
+    await tell_of_failures(documents)
     held = await documents.deliveries.claim(4, each=4)
     attempt = Attempt(datetime.now(UTC), 0.1, 500, "http_500", "", "127.0.0.1")
     endings = [
@@ -229,10 +232,36 @@ async def deliver(documents: Documents) -> None:
     assert await documents.deliveries.record(endings) == [True] * 3
     stale = Ending(replace(held[3], token="0" * 32), attempt, "failed")
     assert await documents.deliveries.record([*endings, stale]) == [True, True, True, False]
-    assert len(await documents.deliveries.of_request(held[0].request_id)) == 4
+    assert len(await documents.deliveries.of_request(held[0].request_id or "")) == 4
     await documents.deliveries.leases.next_due_seconds()
     assert await documents.deliveries.leases.promote() == 1
     await documents.deliveries.leases.reap()
+
+
+async def tell_of_failures(documents: Documents) -> None:
+    """The failed images of every request that was announced, as if each had more positions than are looked at once."""
+    failures = documents.deliveries.failures
+    while tellings := await failures.untold(10):
+        assert all([await failures.tell(telling, 10_001, lambda _: []) for telling in tellings])
+
+
+async def leave_alone(documents: Documents) -> None:
+    """An endpoint with a rate limit, a pause and an end, and a host that is silent."""
+    endpoint = await documents.endpoints.create(NewEndpoint("http://h/hook", rate_limit=1))
+    assert set(await documents.addressees.of([endpoint.id])) == {endpoint.id}
+    assert await documents.addressees.wait_seconds(endpoint.id, 1) == 0
+    await documents.addressees.pause(endpoint.id, 60)
+    await documents.endpoints.note_failure([endpoint.id])
+    assert await documents.notices.warn(endpoint.id, endpoint_event, failing_seconds=0)
+    assert await documents.notices.disable(endpoint.id, "gone", endpoint_event)
+    assert await documents.endpoints.delete(endpoint.id)
+    silent = {"h": (60.0, "timeout")}
+    assert await documents.deliveries.put_off(silent, give_up_seconds=60, most=READ_AT_MOST // 2)
+
+
+def endpoint_event(_: Endpoint, listener: Endpoint) -> NewDelivery:
+    """The news of one endpoint to another."""
+    return NewDelivery(None, "endpoint.disabled", listener.url, "{}", TRACE, 0.0, listener.id)
 
 
 async def look_into_the_log(documents: Documents) -> None:
