@@ -3,9 +3,10 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, TypeVar, get_args, get_origin
@@ -16,6 +17,7 @@ from libs.imaging.options import RequestOptions
 from libs.runtime.settings import CommonSettings, InvalidSettingsError, known_names, load, unknown_names
 from services.cli.extras import SERVICES, require
 from services.cli.fleet import search_path, service_argv
+from services.cli.moments import Moment
 
 
 class CannotRunError(click.ClickException):
@@ -163,15 +165,71 @@ def cancel(request_id: str, url: str | None) -> None:
         asyncio.run(requests.cancel(_address(url), request_id))
 
 
+def _filters(*states: str) -> Callable[[_Command], _Command]:
+    """The options that say which deliveries; those given reach the command as keywords."""
+    options = (
+        click.option("--request", "request_id", metavar="ID", help="Only those about this request."),
+        click.option("--endpoint", metavar="E", help="Only those to this endpoint: an id, or a host with its port."),
+        click.option("--state", type=click.Choice(states), help="Only those in this state."),
+        click.option(
+            "--since", metavar="T", type=Moment(), help="Only those whose event was since 2026-01-31T12:00, or 2h ago."
+        ),
+        click.option(
+            "--failed-since", metavar="T", type=Moment(), help="Only those that have failed for good since then."
+        ),
+    )
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+@main.command()
+@_filters("pending", "delayed", "processing", "delivered", "failed")
+@_base_url
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Deliveries to show.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known of each.")
+def deliveries(url: str | None, *, limit: int, as_json: bool, **filters: str | None) -> None:
+    """Show what became of webhooks, the newest first."""
+    with _client("deliveries") as log:
+        show = log.show_json if as_json else log.show
+        asyncio.run(show(_address(url), _given(filters), limit))
+
+
+@main.command()
+@click.argument("delivery_id", metavar="[ID]", required=False)
+@_filters("delivered", "failed")
+@_base_url
+def redeliver(delivery_id: str | None, url: str | None, **filters: str | None) -> None:
+    """Send webhooks again that were delivered or have failed: one by its id, or those that the options say.
+
+    Each is sent under the id it had. What is queued or being sent already stays as it is.
+    """
+    given = _given(filters)
+    if bool(delivery_id) == bool(given):
+        raise click.UsageError("Give the id of a delivery, or options that say which ones.")
+    with _client("deliveries") as log:
+        if delivery_id:
+            asyncio.run(log.redeliver(_address(url), delivery_id))
+        else:
+            asyncio.run(log.redeliver_some(_address(url), given))
+
+
+def _given(filters: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in filters.items() if value is not None}
+
+
 @contextmanager
-def _client() -> Iterator[ModuleType]:
+def _client(commands: Literal["requests", "deliveries"] = "requests") -> Iterator[ModuleType]:
     require("cli")
-    from services.cli import requests  # noqa: PLC0415
     from services.cli.client import ClientError  # noqa: PLC0415
 
     try:
         with _one_sentence(ClientError):
-            yield requests
+            yield import_module(f"services.cli.{commands}")
     except KeyboardInterrupt:
         click.echo("Stopped watching; what was accepted goes on.", err=True)
         sys.exit(130)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,7 @@ _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
 _ANSWER_SECONDS = 3600.0  # an upload is answered after the last of its images is stored
 _SHOWN_PROBLEMS = 10
+_PAGE = 500
 _DEFAULTS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -76,6 +78,40 @@ class Status(BaseModel):
         return self.status == "completed"
 
 
+class LastAttempt(BaseModel):
+    """What came of the last attempt: an HTTP status, or a reason code, or both."""
+
+    status: int | None
+    error: str | None
+
+
+class Delivery(BaseModel):
+    """A webhook as the log tells it."""
+
+    id: str
+    request_id: str | None
+    event: str
+    url: str
+    state: str
+    created_at: datetime
+    attempts_made: int
+    last_attempt: LastAttempt | None
+
+
+class Redelivered(BaseModel):
+    """Whether a delivery was queued again, or left as it is, and its state now."""
+
+    queued: bool
+    state: str
+
+
+class RedeliveredSome(BaseModel):
+    """How many were queued again; with `next`, there are more to ask for."""
+
+    queued: int
+    next: str | None
+
+
 class Client:
     """Speaks to the Darkroom at `base_url`; made by `connect`."""
 
@@ -119,6 +155,29 @@ class Client:
         """Cancels what has not finished; gives the status."""
         async with self._call("DELETE", self._base_url / "api/requests" / request_id) as response:
             return str((await response.json())["status"])
+
+    async def deliveries(self, filters: Mapping[str, str], *, limit: int) -> AsyncIterator[list[Any]]:
+        """The log of deliveries by pages, the newest first: `limit` of those that the filters leave, as JSON."""
+        cursor: str | None = None
+        while limit > 0:
+            query = {**filters, "limit": str(min(limit, _PAGE)), **({"cursor": cursor} if cursor else {})}
+            async with self._call("GET", self._base_url / "api/deliveries", params=query) as response:
+                page = await response.json()
+            yield page["deliveries"]
+            limit, cursor = limit - len(page["deliveries"]), page["next"]
+            if cursor is None:
+                break
+
+    async def redeliver(self, delivery_id: str) -> Redelivered:
+        """Has a delivery sent again."""
+        async with self._call("POST", self._base_url / "api/deliveries" / delivery_id / "redeliver") as response:
+            return Redelivered.model_validate_json(await response.read())
+
+    async def redeliver_some(self, filters: Mapping[str, str], cursor: str | None = None) -> RedeliveredSome:
+        """Has deliveries sent again that have ended; `cursor` is the `next` of the call before."""
+        body = {**filters, **({"cursor": cursor} if cursor else {})}
+        async with self._call("POST", self._base_url / "api/deliveries/redeliver", json=body) as response:
+            return RedeliveredSome.model_validate_json(await response.read())
 
     async def download(self, url: str) -> bytes:
         """A compressed image, by the URL that the status gives."""

@@ -51,6 +51,7 @@ def test_the_extras_are_probed_by_the_modules_they_bring() -> None:
         (["watcher"], "pebble", "watcher"),
         (["submit", "products.csv"], "rich", "cli"),
         (["status", "x"], "rich", "cli"),
+        (["deliveries"], "rich", "cli"),
         (["up"], "pebble", "watcher"),
         (["demo"], "PIL", "all"),
     ],
@@ -113,7 +114,10 @@ def test_up_says_which_setting_is_wrong(tmp_path: Path) -> None:
     assert not (tmp_path / ".darkroom").exists()
 
 
-@pytest.mark.parametrize("command", [["submit", "products.csv"], ["status", "x"], ["cancel", "x"]])
+@pytest.mark.parametrize(
+    "command",
+    [["submit", "products.csv"], ["status", "x"], ["cancel", "x"], ["deliveries"], ["redeliver", "x"]],
+)
 def test_a_darkroom_that_is_not_there_is_one_sentence(command: list[str], tmp_path: Path) -> None:
     """Connection refused says where it was looked for, by default where the settings say."""
     (tmp_path / "products.csv").touch()
@@ -138,3 +142,11 @@ def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     done = darkroom("submit", "missing.csv", folder=tmp_path)
     assert done.returncode == 2
     assert "'missing.csv' does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["msg_x", "--state", "failed"]])
+def test_what_to_send_again_has_to_be_said_in_one_way(arguments: list[str], tmp_path: Path) -> None:
+    """By nothing at all, everything would be sent again."""
+    done = darkroom("redeliver", *arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert "Give the id of a delivery, or options that say which ones." in done.stderr
