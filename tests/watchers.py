@@ -104,11 +104,12 @@ async def draining(
         )
         await stack.enter_async_context(holdings.running())
         pipeline = Pipeline(downloads, codec or Copying(), store, memory, max_download_bytes=10**6, download_seconds=1)
+        hosts = Hosts(settings.host_in_flight, documents.postponed)
         crew = Crew(
             documents,
-            Attempts(settings, documents, pipeline, completion),
+            Attempts(settings, documents, pipeline, completion, hosts),
             holdings,
-            Hosts(settings.host_in_flight, documents.postponed),
+            hosts,
             sweep_seconds=settings.sweep_seconds,
             stop=stop,
             progressed=progressed,

@@ -86,11 +86,12 @@ async def serve(
             health=health,
             on_ready=lambda: process.announce(settings.local_url(port)),
         )
+        hosts = Hosts(settings.host_in_flight, documents.postponed)
         crew = Crew(
             documents,
-            Attempts(settings, documents, pipeline, completion),
+            Attempts(settings, documents, pipeline, completion, hosts),
             holdings,
-            Hosts(settings.host_in_flight, documents.postponed),
+            hosts,
             sweep_seconds=settings.sweep_seconds,
             stop=process.stop,
             progressed=consumer.progressed,

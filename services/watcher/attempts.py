@@ -3,6 +3,7 @@
 import random
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -16,6 +17,7 @@ from libs.runtime.trace import trace_id
 from libs.storage import StorageError
 from services.watcher.briefs import Brief, Briefs
 from services.watcher.completion import Completion
+from services.watcher.hosts import Hosts
 from services.watcher.pipeline import Pipeline
 from services.watcher.settings import WatcherSettings
 
@@ -46,12 +48,13 @@ class Attempts:
     """Works on images that are held."""
 
     def __init__(
-        self, settings: WatcherSettings, documents: Documents, pipeline: Pipeline, completion: Completion
+        self, settings: WatcherSettings, documents: Documents, pipeline: Pipeline, completion: Completion, hosts: Hosts
     ) -> None:
         self._settings = settings
         self._documents = documents
         self._pipeline = pipeline
         self._completion = completion
+        self._hosts = hosts
         self._briefs = Briefs(documents.requests, max_pixels=settings.max_pixels)
 
     async def work(self, image: HeldImage, settle: Settle) -> None:
@@ -87,7 +90,11 @@ class Attempts:
         try:
             queued_seconds = max(0.0, (image.claimed_at - brief.created_at).total_seconds())
             output = await self._pipeline.process(
-                image.url, brief.options, flow=image.request_id, queued_seconds=queued_seconds
+                image.url,
+                brief.options,
+                flow=image.request_id,
+                queued_seconds=queued_seconds,
+                on_download=partial(self._hosts.leave, image),
             )
         except (EgressError, ImageError, StorageError) as problem:
             return self._failure(image, problem)

@@ -22,8 +22,9 @@ _REMEMBERED = 4096
 
 
 class Hosts:
-    """At most `each` images of one host are claimed; those that stand before others' are passed over.
+    """At most `each` images of one host are downloaded; those that stand before others' are passed over.
 
+    One that waits for a codec has what it wanted of its host, and makes room for the next.
     They stay where they are, so that the next of them starts as soon as one has ended. Where only such images were
     seen, others are looked for four times a second, and in between no more is claimed than these hosts have room for.
 
@@ -43,18 +44,23 @@ class Hosts:
         self._pause_seconds = _PAUSES_SECONDS[0]
         self._next_at = 0.0
         self._barred: set[str] = set()
+        self._left: set[HeldImage] = set()
         self._look_at = 0.0
         self._put_off: dict[str, deque[Document]] = {}
 
+    def leave(self, image: HeldImage) -> None:
+        """Nothing more is wanted of the host of `image`."""
+        self._left.add(image)
+
     def shares(self, working: Iterable[HeldImage]) -> Shares:
         """What may be claimed beside what is worked on."""
-        return Shares("host", self._each, _by_host(working), passing=self._passing)
+        return Shares("host", self._each, self._by_host(working), passing=self._passing)
 
     def limit(self, free: int, working: Iterable[HeldImage]) -> int:
         """How many images to claim now that there are `free` slots."""
         if self._clock() >= self._look_at:
             return free
-        held = _by_host(working)
+        held = self._by_host(working)
         return min(free, sum(max(0, self._each - held[host]) for host in self._barred))
 
     @property
@@ -69,7 +75,7 @@ class Hosts:
                 # Twice what stood before others now: so the next claim reaches behind it, and does not read much more.
                 self._passing = min(_PASSING_FAR, max(_PASSING, 2 * len(claim.withheld)))
                 self._pause_seconds, self._look_at = _PAUSES_SECONDS[0], 0.0
-            return await self._bring_back(claim, _by_host(working))
+            return await self._bring_back(claim, self._by_host(working))
         self._barred = {image["host"] for image in claim.withheld}
         self._look_at = self._clock() + _LOOK_SECONDS
         if len(claim.withheld) < self._passing:
@@ -102,6 +108,7 @@ class Hosts:
                 del self._put_off[host]
         return bool(wanted) and await self._postponed.bring_back(wanted) > 0
 
-
-def _by_host(images: Iterable[HeldImage]) -> Counter[str]:
-    return Counter(image.host for image in images)
+    def _by_host(self, working: Iterable[HeldImage]) -> Counter[str]:
+        held = set(working)
+        self._left &= held
+        return Counter(image.host for image in held - self._left)

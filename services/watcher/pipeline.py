@@ -1,7 +1,7 @@
 """What happens to one image: download, compress and store, unless that has been done to the same bytes before."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
@@ -57,10 +57,13 @@ class Pipeline:
         self._max_download_bytes = max_download_bytes
         self._download_seconds = download_seconds
 
-    async def process(self, url: str, options: Options, *, flow: str, queued_seconds: float) -> Output:
+    async def process(
+        self, url: str, options: Options, *, flow: str, queued_seconds: float, on_download: Callable[[], None]
+    ) -> Output:
         """The stored output; `queued_seconds` have passed from the upload to the claim.
 
-        Images of one `flow` do not wait for the codec behind another's.
+        Images of one `flow` do not wait for the codec behind another's. `on_download` is called when nothing more is
+        wanted of the source's host.
 
         Raises:
             EgressError: the source could not be had.
@@ -73,6 +76,7 @@ class Pipeline:
             source = await self._downloader.download(
                 url, max_bytes=self._max_download_bytes, total_seconds=self._download_seconds
             )
+        on_download()
         metrics.BYTES_IN.inc(len(source.body))
         try:
             key = await key_of(source.body, options)

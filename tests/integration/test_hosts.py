@@ -1,5 +1,6 @@
 """A host that hangs beside others that answer, in one watcher."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
@@ -8,9 +9,10 @@ import pytest
 
 from libs.documents import Documents, NewImage, NewRequest
 from libs.egress import Download, EgressError
+from libs.imaging import Compressed, Options
 from tests.integration.test_watcher import TRACE, states
 from tests.waiting import until
-from tests.watchers import Downloads, draining
+from tests.watchers import Copying, Downloads, draining
 
 EACH = 3
 SLOTS = 8
@@ -79,6 +81,34 @@ async def test_what_stands_behind_a_whole_catalogue_of_a_host_that_hangs_is_reac
         await completed(documents, urls)
     begun = [downloads.started.get_nowait() for _ in range(downloads.started.qsize())]
     assert out_of_order([url for url in begun if url != urls[-1]], urls) < 512
+
+
+class Slow(Copying):
+    """A codec that is done with nothing before `gate` is open; `given` has what it was given."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.given: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def compress(self, data: bytes, options: Options, *, flow: str) -> Compressed:
+        """The data itself, in the end."""
+        self.given.put_nowait(data)
+        await self.gate.wait()
+        return await super().compress(data, options, flow=flow)
+
+
+async def test_a_host_that_answers_has_every_slot_where_the_codec_is_slow(documents: Documents, tmp_path: Path) -> None:
+    """What has been downloaded makes room for the next of its host, but never are more than its share downloaded."""
+    urls, codec = await submit(documents, {"answers": 2 * SLOTS}), Slow()
+    downloads = Downloads()
+    async with draining(documents, tmp_path, downloads, codec=codec, in_flight=SLOTS, host_in_flight=EACH):
+        assert {await downloads.started.get() for _ in range(EACH)} == {*urls[:EACH]}
+        downloads.gate.set()
+        given = {await codec.given.get() for _ in range(SLOTS)}
+        assert given == {url.encode() for url in urls[:SLOTS]}
+        codec.gate.set()
+        await completed(documents, urls)
+    assert max(len(beside) for beside in downloads.beside.values()) < EACH
 
 
 class Busy(Downloads):

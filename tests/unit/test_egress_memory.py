@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ class Host:
 
 
 @asynccontextmanager
-async def hosted(**given: float) -> AsyncIterator[tuple[GuardedSession, Host, str]]:
+async def hosted(**given: Any) -> AsyncIterator[tuple[GuardedSession, Host, str]]:
     """A session with little memory, and a host."""
     host = Host()
     async with (
