@@ -162,6 +162,17 @@ class UploadSettings(_Group):
     )
 
 
+class SubscriptionSettings(_Group):
+    """Standing webhook endpoints (ingest)."""
+
+    webhook_overlap_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=30 * 86_400,
+        description="After a rotation an endpoint's earlier secrets sign beside the new one for so long.",
+    )
+
+
 class CompressionSettings(_Group):
     """Downloading and compressing (watcher)."""
 
@@ -242,6 +253,7 @@ GROUPS: tuple[type[_Group], ...] = (
     StorageSettings,
     EgressSettings,
     UploadSettings,
+    SubscriptionSettings,
     CompressionSettings,
     WebhookSettings,
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from libs.documents import Documents
-from libs.egress import EgressPolicy
+from libs.egress import EgressError, EgressPolicy
 from libs.storage import LocalStorage
 from services.ingest.problems import ProblemError
 from services.ingest.settings import IngestSettings
@@ -30,6 +30,13 @@ class Context:
                 headers={"Retry-After": "5"},
             )
         return self.database
+
+    def check_webhook_url(self, url: str, *, field: str) -> None:
+        """Refuses what no webhook may be sent to, as the problem 422 that names `field`."""
+        try:
+            self.policy.check_url(url)
+        except EgressError as error:
+            raise ProblemError(422, "invalid_webhook_url", f"{field}: {error.detail}") from error
 
     def output_url(self, name: str) -> str:
         """Where the output `name` is served."""

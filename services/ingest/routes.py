@@ -19,6 +19,7 @@ from services.ingest.models import (
 from services.ingest.operations import Answer, Body, Operation
 from services.ingest.status import Status
 from services.ingest.upload import Upload
+from services.ingest.webhook_routes import webhook_operations
 from services.ingest.webhook_test import receive
 
 _EXAMPLE_STATUS = {
@@ -103,6 +104,7 @@ def operations(context: Context) -> list[Operation]:
                 **_UNAVAILABLE,
             },
         ),
+        *webhook_operations(context),
         Operation(
             method="POST",
             path="/api/webhook-test",

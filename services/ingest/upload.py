@@ -10,7 +10,6 @@ import structlog
 from aiohttp import web
 
 from libs.documents import Documents, NewRequest, UploadInterruptedError
-from libs.egress import EgressError
 from libs.runtime import metrics, trace
 from services.ingest.catalogue import InvalidCatalogueError, TooManyImagesError
 from services.ingest.context import Context
@@ -117,8 +116,5 @@ class Upload:
     def _webhook_url(self, form: ReceivedForm) -> str | None:
         url = form.fields.webhook_url
         if url is not None:
-            try:
-                self._context.policy.check_url(url)
-            except EgressError as error:
-                raise ProblemError(422, "invalid_webhook_url", f"webhook_url: {error.detail}") from error
+            self._context.check_webhook_url(url, field="webhook_url")
         return url

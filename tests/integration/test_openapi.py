@@ -7,20 +7,21 @@ from typing import Any
 
 from openapi_spec_validator import validate
 
-from libs.documents import Attempt, Documents
+from libs.documents import Attempt, Documents, NewEndpoint
 from tests.ingests import SAMPLE, Ingest, ingesting
 from tests.logged import logged, put
 
 ATTEMPT = Attempt(datetime(2026, 1, 31, tzinfo=UTC), 0.1, 500, "http_500", "it broke", "192.0.2.1").document()
 
 # A `file` that is valid by its schema, which can only say "bytes", is hardly ever a CSV. That valid ones are accepted
-# is covered by tests/unit/test_csv_properties.py instead.
+# is covered by tests/unit/test_csv_properties.py instead. Nor can a schema say which URLs are public; that the rest of
+# an endpoint is accepted is covered by tests/integration/test_ingest_webhooks.py.
 CONFIGURATION = """
 [checks]
 enabled = true
 {parameters}
 [[operations]]
-include-name = "POST /api/upload"
+include-name = ["POST /api/upload", "POST /api/webhooks", "PATCH /api/webhooks/{{endpoint_id}}"]
 checks.positive_data_acceptance.enabled = false
 """
 
@@ -51,6 +52,13 @@ async def test_the_document_lists_every_api_route_and_nothing_else(documents: Do
         ("post", "/api/upload"),
         ("get", "/api/status"),
         ("delete", "/api/requests/{id}"),
+        ("post", "/api/webhooks"),
+        ("get", "/api/webhooks"),
+        ("get", "/api/webhooks/{endpoint_id}"),
+        ("patch", "/api/webhooks/{endpoint_id}"),
+        ("delete", "/api/webhooks/{endpoint_id}"),
+        ("post", "/api/webhooks/{endpoint_id}/rotate"),
+        ("post", "/api/webhooks/{endpoint_id}/test"),
         ("post", "/api/webhook-test"),
         ("get", "/api/deliveries"),
         ("get", "/api/deliveries/{delivery_id}"),
@@ -99,11 +107,13 @@ async def test_schemathesis_finds_nothing_with_what_there_is(documents: Document
     async with ingesting(documents, tmp_path) as ingest:
         await ingest.context.storage.put(name, b"image")
         request_id = await ingest.accepted(SAMPLE)
+        endpoint = await documents.endpoints.create(NewEndpoint("https://shop.example/"))
         [delivery_id] = await put(documents, [logged(0, "failed", request_id=request_id, attempts=[ATTEMPT])])
         known = {
             "query.request_id": request_id,
             "path.id": request_id,
             "path.name": name,
+            "path.endpoint_id": endpoint.id,
             "path.delivery_id": delivery_id,
         }
         parameters = "".join(f'"{parameter}" = "{value}"\n' for parameter, value in known.items())
