@@ -24,6 +24,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 BASE = "http://localhost:8000"
 EXAMPLE_ID = "0b7cbc20-0b02-4a4c-a1a6-0e0c1c6f1c5e"
+EXAMPLE_ENDPOINT = "ep_019c1360a8007d1f4b6e2a90c35d71e8"
 
 
 def block(part: str) -> str:
@@ -64,12 +65,13 @@ class Terminal:
     folder: Path
     url: str
 
-    async def types(self, text: str, request_id: str = "") -> list[Any]:
-        """The JSON answers to the commands of a block, run as they stand but for base URL and request id."""
+    async def types(self, text: str, request_id: str = "", endpoint_id: str = "") -> list[Any]:
+        """The JSON answers to the commands of a block, run as they stand but for base URL and ids."""
         text = (
             text.replace(BASE, self.url)
             .replace(EXAMPLE_ID, request_id)
             .replace("request_id=…", f"request_id={request_id}")
+            .replace(EXAMPLE_ENDPOINT, endpoint_id)
         )
         shell = await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-c", text),
@@ -103,8 +105,8 @@ async def terminal(mongo_uri: str, tmp_path: Path) -> AsyncIterator[Terminal]:
 
 
 async def test_the_curl_examples_do_what_is_said_of_them(terminal: Terminal) -> None:
-    """The trial, upload, status in four ways, cancellation, and the test receiver of webhooks."""
-    trial, upload, status, cancel, webhook = (text for text in BLOCKS if "curl" in text)
+    """The trial, upload, status in four ways, cancellation, the test receiver of webhooks, and subscriptions."""
+    trial, upload, status, cancel, webhook, subscribe, subscription = (text for text in BLOCKS if "curl" in text)
 
     [accepted] = await terminal.types(trial)
     assert accepted["status"] == "pending"
@@ -128,3 +130,13 @@ async def test_the_curl_examples_do_what_is_said_of_them(terminal: Terminal) -> 
 
     [received] = await terminal.types(webhook)
     assert received == promised(webhook)
+
+    [subscribed] = await terminal.types(subscribe)
+    assert subscribed["secret"].startswith("whsec_")
+    listed, sent, rotated, disabled = await terminal.types(subscription, endpoint_id=subscribed["id"])
+    assert [webhook["id"] for webhook in listed["webhooks"]] == [subscribed["id"]]
+    assert sent["delivery_id"].startswith("msg_")
+    assert rotated["secret"] != subscribed["secret"]
+    assert disabled["disabled"]["reason"] == "by_owner"
+    [unsubscribed] = await terminal.types("curl -s " + BASE + "/api/webhooks")
+    assert unsubscribed["webhooks"] == []
