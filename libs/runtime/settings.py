@@ -190,7 +190,9 @@ class CompressionSettings(_Group):
         default=16, ge=1, le=1024, description="Images that one watcher downloads, compresses and stores at once."
     )
     host_in_flight: int = Field(
-        default=8, ge=1, description="Of these, images of one host at once, so that a slow one leaves room for others."
+        default=8,
+        ge=1,
+        description="Of these, downloads from one host at once, so that a slow one leaves room for others.",
     )
     download_seconds: float = Field(default=60.0, gt=0, description="Total time for one download, redirects included.")
     max_download_bytes: int = Field(default=64 * 2**20, gt=0, description="Largest source image.")
