@@ -14,6 +14,7 @@ from services.watcher.closing import Closing, note_closed
 _BATCH = 64
 # An image at a time, a transaction would be half of all that a watcher asks of MongoDB. Its slot is free meanwhile.
 _PACE_SECONDS = 0.1
+_MEGAPIXEL = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +74,14 @@ def _measure(entry: _Entry, *, written: bool) -> None:
         metrics.IMAGES_FENCED.inc()
     elif isinstance(entry.outcome, Output):
         metrics.IMAGES_FINISHED.labels("completed", "").inc()
+        _measure_output(entry.outcome)
     else:
         metrics.IMAGES_FINISHED.labels("failed", entry.outcome.error.code).inc()
+
+
+def _measure_output(output: Output) -> None:
+    flags = [str(flag).lower() for flag in (output.kept, output.animated, output.larger_than_source)]
+    metrics.IMAGE_OUTPUTS.labels(output.source_format, output.format, *flags).inc()
+    metrics.IMAGE_MEGAPIXELS.observe(output.source_width * output.source_height / _MEGAPIXEL)
+    if output.quality is not None:
+        metrics.IMAGE_QUALITY.labels(output.format).observe(output.quality)
