@@ -36,7 +36,7 @@ class Reputation:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Notes while the context lasts, and what is left then."""
+        """Notes while the context lasts."""
         async with asyncio.TaskGroup() as tasks:
             noting = tasks.create_task(self._run(), name="reputation")
             yield

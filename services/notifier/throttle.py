@@ -63,6 +63,9 @@ class Throttle:
             wait = await patiently(partial(self._addressees.wait_seconds, endpoint_id, per_second))
             if not wait:
                 return 0.0
+            if len(self._early) > _KEPT:
+                self._early.clear()  # it is learned anew; and so are the turns
+                self._turns.clear()
             self._early[endpoint_id] = self._clock() + wait
         now = self._clock()
         turn = max(self._turns.get(endpoint_id, 0.0), self._early[endpoint_id])

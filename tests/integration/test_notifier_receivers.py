@@ -1,0 +1,115 @@
+"""Receivers that misbehave on the wire: each POST is sent once, classed, recorded as one attempt, and tried again."""
+
+import ssl
+
+import pytest
+import trustme
+
+from libs.documents import Documents
+from libs.runtime.lifecycle import Stop
+from services.notifier.announcer import Announcer
+from tests.notifiers import close_request, delivery_in, notifier_settings, notifying
+from tests.unit.egress_servers import (
+    Answer,
+    goes_on_after,
+    ok,
+    raw_server,
+    resets_after,
+    stalls_after,
+)
+from tests.unit.egress_servers import says as says_raw
+from tests.webhook_server import receiving, says
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308, 400, 401, 404, 408, 429, 500, 502, 503])
+async def test_every_answer_but_a_2xx_is_tried_again(documents: Documents, mongo_uri: str, status: int) -> None:
+    """On the schedule, under the same id; a redirect is a failure like any other, and leads nowhere."""
+    async with receiving() as elsewhere, receiving(says(status, 204, Location=f"{elsewhere.url}/")) as receiver:
+        request_id = await close_request(documents, receiver.url)
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            delivery = await delivery_in(documents, request_id, "delivered")
+    assert [(one.status, one.error) for one in delivery.attempts] == [(status, f"http_{status}"), (204, None)]
+    assert {one.webhook_id for one in receiver.received} == {delivery.webhook_id}
+    assert elsewhere.received == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (says_raw(), "connect_error"),
+        (resets_after(), "connect_error"),
+        (resets_after(b"HTTP/1.1 200 OK\r\n"), "connect_error"),
+        (stalls_after(), "timeout"),
+        (stalls_after(b"HTTP/1.1 200 OK\r\nX: y\r\n"), "timeout"),
+        (stalls_after(b"ICY 200 nonsense\r\n\r\n"), "bad_response"),
+        (goes_on_after(b"HTTP/1.1 200 OK\r\nX: ", b"x" * 10_000), "bad_response"),
+        (stalls_after(b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 10_000), "bad_response"),
+    ],
+)
+async def test_an_answer_that_is_none_is_one_attempt_for_each_post(
+    documents: Documents, mongo_uri: str, answer: Answer, code: str
+) -> None:
+    """Two attempts by the schedule, and two POSTs in all: none is repeated behind the scenes."""
+    async with raw_server(answer) as server:
+        request_id = await close_request(documents, server.url)
+        async with notifying(notifier_settings(documents, mongo_uri, webhook_seconds=0.5)):
+            delivery = await delivery_in(documents, request_id, "failed")
+    assert [one.error for one in delivery.attempts] == [code, code]
+    assert delivery.reason == code
+    assert len(server.bodies) == server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        goes_on_after(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 10_000),
+        stalls_after(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx"),
+        resets_after(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx"),
+        says_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx"),
+        says_raw(ok(b"x", "Content-Encoding: gzip")),
+    ],
+)
+async def test_a_2xx_is_success_whatever_becomes_of_its_body(
+    documents: Documents, mongo_uri: str, answer: Answer
+) -> None:
+    """Endless, stalled, reset, cut off or not gzip: what arrived of it is kept."""
+    async with raw_server(answer) as server:
+        request_id = await close_request(documents, server.url)
+        async with notifying(notifier_settings(documents, mongo_uri, webhook_seconds=0.5)):
+            delivery = await delivery_in(documents, request_id, "delivered")
+    [attempt] = delivery.attempts
+    assert (attempt.status, attempt.error, server.connections) == (200, None, 1)
+    assert len(attempt.response.body) <= 16 * 1024
+    assert set(attempt.response.body) <= {"x"}
+
+
+async def test_a_name_that_does_not_resolve_is_tried_again(documents: Documents, mongo_uri: str) -> None:
+    """`.invalid` has no addresses, by RFC 6761."""
+    request_id = await close_request(documents, "http://receiver.invalid/hook")
+    async with notifying(notifier_settings(documents, mongo_uri)):
+        delivery = await delivery_in(documents, request_id, "failed")
+    assert [one.error for one in delivery.attempts] == ["dns_error", "dns_error"]
+
+
+async def test_a_receiver_whose_certificate_is_not_trusted_is_tried_again(documents: Documents, mongo_uri: str) -> None:
+    """Its owner may renew it; until then nothing is sent."""
+    presenting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(presenting)
+    async with raw_server(says_raw(ok(b"")), tls=presenting) as server:
+        request_id = await close_request(documents, server.url)
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            delivery = await delivery_in(documents, request_id, "failed")
+    assert [one.error for one in delivery.attempts] == ["tls_error", "tls_error"]
+    assert server.bodies == []
+
+
+async def test_what_waits_for_a_silent_host_does_not_come_back_all_at_once(documents: Documents) -> None:
+    """Put off for the same time, a hundred deliveries are due at a hundred moments."""
+    for _ in range(100):
+        await close_request(documents, "http://h:1/")
+    await Announcer(documents, base_url="http://d", stop=Stop()).announce()
+    assert await documents.deliveries.put_off({"h:1": (60.0, "timeout")}, give_up_seconds=3600, most=1000) == 100
+    found = documents.mongo.collection("deliveries").find({"state": "delayed"})
+    due = {document["next_attempt_at"] async for document in found}
+    assert len(due) > 90
+    assert 5 < (max(due) - min(due)).total_seconds() < 12
