@@ -1,4 +1,4 @@
-"""A host that hangs beside others that answer, in one watcher."""
+"""A host that hangs beside others that answer, and one that asks for time, in one watcher."""
 
 import asyncio
 from collections.abc import Mapping
@@ -112,16 +112,17 @@ async def test_a_host_that_answers_has_every_slot_where_the_codec_is_slow(docume
 
 
 class Busy(Downloads):
-    """Downloads that come to nothing until the gate is open, by `code`."""
+    """Downloads that come to nothing until the gate is open, by `code`; the host asks for `seconds`."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, seconds: float | None = None) -> None:
         super().__init__()
         self._code = code
+        self._seconds = seconds
 
     async def download(self, url: str, *, max_bytes: int, total_seconds: float) -> Download:
         """The URL as a body, in the end."""
         if not self.gate.is_set():
-            raise EgressError(self._code, "not tried", retryable=True)
+            raise EgressError(self._code, "not now", retryable=True, retry_after_seconds=self._seconds)
         return await super().download(url, max_bytes=max_bytes, total_seconds=total_seconds)
 
 
@@ -138,3 +139,20 @@ async def test_a_download_that_was_not_tried_costs_no_attempt(documents: Documen
     downloads.gate.set()
     async with draining(documents, tmp_path, downloads, max_attempts=1):
         await completed(documents, urls)
+
+
+@pytest.mark.parametrize(("asked", "least"), [(200.0, 190.0), (86_400.0, 290.0)])
+async def test_a_host_is_given_the_time_that_it_asks_for(
+    documents: Documents, tmp_path: Path, asked: float, least: float
+) -> None:
+    """The next try is no sooner, but where it asks for more than the longest pause there is."""
+    await submit(documents, {"busy": 1})
+
+    async def is_put_off() -> bool:
+        return await documents.mongo.collection("images").count_documents({"state": "delayed", "attempts": 1}) == 1
+
+    async with draining(documents, tmp_path, Busy("http_503", asked), retry_seconds=1e-3, retry_cap_seconds=300):
+        await until(is_put_off, "it is put off")
+        due_seconds = await documents.images.leases.next_due_seconds()
+    assert due_seconds is not None
+    assert least < due_seconds <= min(asked, 300)

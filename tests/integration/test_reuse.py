@@ -1,7 +1,8 @@
-"""The same bytes under other URLs: compressed once for the same options, in one request and over all."""
+"""The same URL, and the same bytes under other URLs: downloaded or compressed once."""
 
 import asyncio
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from libs.egress import Download
 from libs.imaging import Compressed, ImageError, Options
 from libs.mongo import Mongo
 from libs.storage import open_storage
+from tests.ingests import HEADER, ingesting
 from tests.integration.test_watcher import closed, env_of, rows, states, submit
 from tests.processes import Service, started
 from tests.sources import photograph, served
 from tests.waiting import until
-from tests.watchers import Copying, draining
+from tests.watchers import Copying, Downloads, draining
 
 REUSED = re.compile(r"^darkroom_images_reused_total ([0-9.]+)$", re.MULTILINE)
 FORMATS = 'format="jpeg",kept="false",larger_than_source="false",source_format="jpeg"'
@@ -71,6 +73,11 @@ async def measured(watcher: Service) -> str:
         return await answer.text()
 
 
+async def shows_facts(watcher: Service) -> bool:
+    """Whether the metrics of the watcher's outputs are as expected."""
+    return {*(await measured(watcher)).splitlines()} >= MEASURED
+
+
 async def reused(watcher: Service) -> int:
     """How many images the watcher says it has not compressed."""
     found = REUSED.search(await measured(watcher))
@@ -106,7 +113,7 @@ async def test_identical_bytes_are_compressed_once(
             [other] = await outputs_of(documents, await submit(documents, [sources.link("d")], quality=20))
             assert other is not None
             assert (other.reused, other.name == again.name) == (False, False)
-            assert {*(await measured(watcher)).splitlines()} >= MEASURED
+            await until(partial(shows_facts, watcher), "the watcher has measured what it has written")
         async with started("watcher", env, tmp_path, number=1) as watcher:
             [later] = await outputs_of(documents, await submit(documents, [sources.link("e")]))
             assert later is not None
@@ -131,6 +138,23 @@ async def test_identical_bytes_at_the_same_time_wait_for_one_another(documents: 
     assert codec.calls.empty()
     assert sum(output.reused for output in outputs if output) == 4
     assert len({output.name for output in outputs[:5] if output}) == 1
+
+
+async def test_a_url_that_stands_ten_thousand_times_in_a_file_is_downloaded_once(
+    documents: Documents, tmp_path: Path
+) -> None:
+    """Within a row and in other rows; each of them is completed and shows the output."""
+    url, downloads = "https://one.example/a.jpg", Downloads()
+    downloads.gate.set()
+    cell = ", ".join([url] * 100)
+    async with ingesting(documents, tmp_path) as ingest:
+        request_id = await ingest.accepted(HEADER + "".join(f'{n},SKU,"{cell}"\n' for n in range(100)))
+        async with draining(documents, tmp_path, downloads):
+            outputs = await outputs_of(documents, request_id)
+        status = await ingest.status(request_id, details="false")
+    assert (status["completed"], status["total"]) == (10_000, 10_000)
+    assert {output and output.bytes for output in outputs} == {len(url)}
+    assert (downloads.started.get_nowait(), downloads.started.empty()) == (url, True)
 
 
 async def test_a_failure_is_not_remembered(documents: Documents, tmp_path: Path) -> None:
