@@ -1,6 +1,7 @@
 """The log of deliveries: lists page by page, and queueing again what has ended."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from libs.documents import Answer, Attempt, DeliveryFilter, Documents, Ending, LoggedDelivery, Place
 from tests.logged import NOON, logged, put
@@ -111,7 +112,7 @@ async def test_one_delivery_comes_with_its_attempts(documents: Documents) -> Non
 
 async def test_what_has_ended_is_queued_again(documents: Documents) -> None:
     """It keeps its id and attempts, is due at once, and its schedule begins anew behind what waits."""
-    ended = {"ended_at": at(9), "attempts": [ATTEMPT.document()], "attempts_made": 10, "lost_leases": 3}
+    ended: dict[str, Any] = {"ended_at": at(9), "attempts": [ATTEMPT.document()], "attempts_made": 10, "lost_leases": 3}
     for number, state in enumerate(("delivered", "failed")):
         [webhook_id] = await put(documents, [logged(number, state, reason="http_500", **ended)])
         redelivery = await documents.delivery_log.redeliver(webhook_id)

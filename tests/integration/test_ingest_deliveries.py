@@ -52,7 +52,7 @@ async def test_pages_follow_one_another_to_the_end(ingest: Ingest, documents: Do
     ids = await put(documents, [logged(n, "delivered") for n in range(7)])
     found: list[str] = []
     cursor: dict[str, str] = {}
-    sizes = []
+    sizes: list[int] = []
     while not sizes or cursor:
         body = await page(ingest, limit=3, **cursor)
         found += [delivery["id"] for delivery in body["deliveries"]]
@@ -159,7 +159,7 @@ async def test_a_call_that_takes_long_gives_the_place_to_go_on(documents: Docume
         slow = DeliveryLog(ingest.context, clock=itertools.count(step=10).__next__)
         app = web.Application(middlewares=[problems])
         app.router.add_post("/redeliver", slow.redeliver_some)
-        answers, cursor = [], {}
+        answers, cursor = list[Any](), dict[str, str]()
         async with serve_app(app, "127.0.0.1", 0) as port:
             while not answers or cursor:
                 body = {"state": "failed", **cursor}
