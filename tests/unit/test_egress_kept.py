@@ -52,6 +52,7 @@ async def test_hosts_do_not_share_a_connection(session: GuardedSession) -> None:
 @pytest.mark.parametrize("unasked", [ok(b"poison"), b"garbage\r\n\r\n", ok(b"poison")[:-3]])
 async def test_what_comes_unasked_is_no_answer_to_the_next_request(session: GuardedSession, unasked: bytes) -> None:
     """A connection on which something came after its last answer is not used again."""
+
     async def noticed() -> bool:
         connector = session._downloads.connector
         assert connector is not None
