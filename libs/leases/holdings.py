@@ -127,6 +127,10 @@ class Holdings(Generic[HeldT]):
         self._on_change(len(self._holds))
         self._changed.set()
 
+    def wake(self) -> None:
+        """Ends a wait: something else has changed for which more may be started."""
+        self._changed.set()
+
     async def wait(self, seconds: float | None = None) -> None:
         """Returns when one was settled or left since the last wait, after `seconds`, or at once from the stop on."""
         if self._stop.is_set:

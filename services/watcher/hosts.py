@@ -34,11 +34,21 @@ class Hosts:
     hosts that have their share in about a second, and reaches past some five thousand; what is behind even more of them
     waits until these are fewer. What was put off comes back as soon as its host has room and nothing else of it is to
     be seen.
+
+    `on_leave` is called when a host has room for another.
     """
 
-    def __init__(self, each: int, postponed: Postponed, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        each: int,
+        postponed: Postponed,
+        *,
+        on_leave: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._each = each
         self._postponed = postponed
+        self._on_leave = on_leave
         self._clock = clock
         self._passing = _PASSING
         self._pause_seconds = _PAUSES_SECONDS[0]
@@ -51,6 +61,7 @@ class Hosts:
     def leave(self, image: HeldImage) -> None:
         """Nothing more is wanted of the host of `image`."""
         self._left.add(image)
+        self._on_leave()
 
     def shares(self, working: Iterable[HeldImage]) -> Shares:
         """What may be claimed beside what is worked on."""
