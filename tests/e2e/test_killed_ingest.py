@@ -36,7 +36,7 @@ async def upload_without_answer(service: Service, csv: str, webhook_url: str) ->
 async def test_an_upload_whose_ingest_is_killed_is_there_whole_or_fails(
     mongo: Mongo, mongo_uri: str, tmp_path: Path
 ) -> None:
-    """One dies inside the second of three batches, one between commit and answer; the first request is taken back.
+    """One dies inside the second of three batches, one while MongoDB has its commit; the first request is taken back.
 
     Nobody was told of either, but the second one is whole: it is compressed and announced, and the first is not, though
     a watcher had begun to work on it.
@@ -57,7 +57,7 @@ async def test_an_upload_whose_ingest_is_killed_is_there_whole_or_fails(
         batch = "".join(f"{n},SKU{n},{sources.link(path)}\n" for n, path in enumerate(images))
         for service, rows, holding in (
             (first, batches, held_command(place.documents.mongo, "update", app=APP, collection="requests", passed=2)),
-            (second, batch, held_command(place.documents.mongo, "find", app=APP, collection="progress")),
+            (second, batch, held_command(place.documents.mongo, "commitTransaction", app=APP)),
         ):
             async with holding as reached, asyncio.TaskGroup() as tasks:
                 tasks.create_task(upload_without_answer(service, HEADER + rows, receiver.url), name="upload")
