@@ -143,7 +143,7 @@ async def test_an_uploads_own_url_that_asks_for_time_is_left_alone_too(documents
     ("hint", "least", "most"),
     [
         ("600", 600, 720),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3000, 4400),
+        ("{in_an_hour}", 3000, 4400),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 30, 60),
         ("-5", 30, 60),
         ("9" * 400, 7200, 8640),
@@ -155,7 +155,8 @@ async def test_the_next_try_is_at_the_later_of_schedule_and_hint(
     documents: Documents, mongo_uri: str, hint: str, least: float, most: float
 ) -> None:
     """In seconds, as a date, past, negative, enormous or garbage: never sooner, never later than the longest pause."""
-    async with receiving(says(503, Retry_After=hint)) as receiver:
+    in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    async with receiving(says(503, Retry_After=hint.format(in_an_hour=in_an_hour))) as receiver:
         request_id = await close_request(documents, receiver.url)
         async with notifying(notifier_settings(documents, mongo_uri, webhook_schedule="50,7200")):
             await delivery_in(documents, request_id, "delayed")
