@@ -9,6 +9,7 @@ from libs.documents.failures import Failures
 from libs.documents.requests import Requests
 from libs.leases import Fields, Leases, Shares, Spread
 from libs.mongo import Collection, Document, Mongo, Session
+from libs.webhooks import JITTER
 
 __all__ = ["Attempt", "Deliveries", "Delivery", "Ending", "NewDelivery", "endpoint_of"]
 _ATTEMPTS_KEPT = 20
@@ -146,7 +147,7 @@ class Deliveries:
 def _put_off(seconds: float, code: str, give_up_seconds: float) -> Document:
     seconds_now = {"$divide": [{"$toLong": "$$NOW"}, 1000]}
     old = {"$lte": ["$rank", {"$subtract": [seconds_now, give_up_seconds]}]}
-    pause = {"$multiply": [seconds * 1000, {"$add": [1, {"$multiply": [0.2, {"$rand": {}}]}]}]}
+    pause = {"$multiply": [seconds * 1000, {"$add": [1, {"$multiply": [JITTER, {"$rand": {}}]}]}]}
     return {
         "state": {"$cond": [old, "failed", "delayed"]},
         "next_attempt_at": {"$cond": [old, "$$REMOVE", {"$add": ["$$NOW", pause]}]},

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from libs.runtime import metrics
+from libs.webhooks import jittered
 
 _FAILURES = 5
 _LONGEST_SECONDS = 300.0
-_JITTER = 0.2
 SILENT = frozenset({"connect_error", "dns_error", "timeout"})
 """Codes of attempts that no receiver answered."""
 
@@ -107,7 +107,7 @@ class Breaker:
         # Attempts that were under way when the circuit opened say nothing new.
         if circuit.failures >= _FAILURES and self._clock() >= circuit.until:
             circuit.pause_seconds = min(max(self._first_seconds, circuit.pause_seconds * 2), _LONGEST_SECONDS)
-            circuit.until = self._clock() + circuit.pause_seconds * (1 + _JITTER * self._jitter())
+            circuit.until = self._clock() + jittered(circuit.pause_seconds, self._jitter())
 
     def _wait_seconds(self, circuit: _Circuit) -> float:
         if circuit.failures < _FAILURES:

@@ -16,7 +16,7 @@ from libs.mongo import patiently
 from libs.runtime import metrics
 from libs.runtime.lifecycle import Stop
 from libs.runtime.trace import trace_id
-from libs.webhooks import next_attempt_seconds
+from libs.webhooks import jittered, next_attempt_seconds
 from services.notifier.breaker import Breaker
 from services.notifier.directory import Directory
 from services.notifier.ledger import Ledger
@@ -27,7 +27,6 @@ from services.notifier.throttle import Throttle
 
 _CLEARING_SECONDS = 0.5
 _CLEARED_AT_ONCE = 1_000
-_JITTER = 0.2
 
 
 class Courier:
@@ -104,7 +103,7 @@ class Courier:
         if not hosts or time.monotonic() < self._clear_at:
             return
         # What is older than all pauses of the schedule would not be tried again either if it had been tried.
-        give_up_seconds = sum(self._schedule) * (1 + _JITTER)
+        give_up_seconds = jittered(sum(self._schedule), 1.0)
         put_off = await self._deliveries.put_off(hosts, give_up_seconds=give_up_seconds, most=_CLEARED_AT_ONCE)
         metrics.WEBHOOKS_PUT_OFF.labels("silent").inc(put_off)
         if put_off < _CLEARED_AT_ONCE:
@@ -124,7 +123,7 @@ class Courier:
             return Ending(delivery, None, "failed", reason=recipient.barred)
         with self._breaker.passing(delivery.endpoint) as attempt:
             if attempt.seconds:
-                return _put_off(delivery, attempt.seconds * (1 + _JITTER * self._jitter()), "silent")
+                return _put_off(delivery, jittered(attempt.seconds, self._jitter()), "silent")
             if seconds := await self._throttle.wait_seconds(recipient):
                 return _put_off(delivery, seconds, "throttled")
             outcome = await self._sender.send(delivery, recipient)

@@ -7,10 +7,10 @@ from functools import partial
 
 from libs.documents import Addressees
 from libs.mongo import patiently
+from libs.webhooks import jittered
 from services.notifier.recipient import Recipient
 
 _LONGEST_SECONDS = 300.0
-_JITTER = 0.2
 _KEPT = 10_000
 
 
@@ -44,7 +44,7 @@ class Throttle:
         now = self._clock()
         paused = max(recipient.paused_seconds, self._paused.get(recipient.key, now) - now)
         if paused > 0:
-            return paused * (1 + _JITTER * self._jitter())
+            return jittered(paused, self._jitter())
         if recipient.endpoint_id is None or recipient.rate_limit is None:
             return 0.0
         return await self._until_its_turn(recipient.endpoint_id, recipient.rate_limit)
@@ -72,5 +72,5 @@ class Throttle:
         self._turns[endpoint_id] = turn + 1 / per_second
         if turn - now > _LONGEST_SECONDS:
             self._turns[endpoint_id] = turn
-            return _LONGEST_SECONDS * (1 + _JITTER * self._jitter())
+            return jittered(_LONGEST_SECONDS, self._jitter())
         return turn - now
