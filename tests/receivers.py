@@ -1,6 +1,7 @@
 """A loopback receiver of webhooks, which keeps what it got."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ from libs.runtime.health import serve_app
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One POST: its headers, in lower case, and its exact body."""
+    """One POST: its headers, in lower case, its exact body, and when it was here, in seconds of the epoch."""
 
     headers: Mapping[str, str]
     body: bytes
+    moment: float = field(default_factory=time.time)
 
 
 @dataclass(slots=True)

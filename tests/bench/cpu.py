@@ -2,31 +2,40 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import psutil
 
 
 class Meter:
-    """CPU seconds per second of named groups of processes (1.0 is one core), from its making to each `read`.
+    """CPU that named groups of processes take, from its making or the last reading to each.
 
-    Under `others` is what everything else on the machine takes: a figure beside which that is much says little.
+    A group is process ids, whose children are included, or a function that gives its CPU seconds so far. Under `others`
+    is what everything else on the machine takes: a figure beside which that is much says little.
     """
 
-    def __init__(self, groups: Mapping[str, Iterable[int]]) -> None:
-        self._groups = {name: list(pids) for name, pids in groups.items()}
-        self._before = self._seconds()
+    def __init__(self, groups: Mapping[str, Iterable[int] | Callable[[], float]]) -> None:
+        self._groups = {name: group if callable(group) else list(group) for name, group in groups.items()}
+        self._before = self._so_far()
         self._since = time.monotonic()
 
-    def read(self) -> dict[str, float]:
-        """Cores taken on average since the last read."""
-        now, seconds = time.monotonic(), self._seconds()
-        taken = {name: (seconds[name] - self._before[name]) / (now - self._since) for name in seconds}
-        self._before, self._since = seconds, now
-        return taken
+    def seconds(self) -> dict[str, float]:
+        """CPU seconds since the last reading."""
+        so_far = self._so_far()
+        spent = {name: seconds - self._before[name] for name, seconds in so_far.items()}
+        self._before, self._since = so_far, time.monotonic()
+        return spent
 
-    def _seconds(self) -> dict[str, float]:
-        seconds = {name: sum(map(_of, pids)) for name, pids in self._groups.items()}
+    def read(self) -> dict[str, float]:
+        """Cores taken on average since the last reading (1.0 is one core)."""
+        elapsed = time.monotonic() - self._since
+        return {name: seconds / elapsed for name, seconds in self.seconds().items()}
+
+    def _so_far(self) -> dict[str, float]:
+        seconds = {
+            name: group() if callable(group) else sum(own(pid) + of_children(pid) for pid in group)
+            for name, group in self._groups.items()
+        }
         machine = psutil.cpu_times()
         return {**seconds, "others": sum(machine) - machine.idle - machine.iowait - sum(seconds.values())}
 
@@ -38,14 +47,22 @@ async def cores(pid: int, seconds: float) -> float:
     return meter.read()["it"]
 
 
-def _of(pid: int) -> float:
+def own(pid: int) -> float:
+    """CPU seconds that a process has used itself."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def of_children(pid: int) -> float:
+    """CPU seconds of all that descends from a process; what has ended counts from when its parent took notice."""
     process = psutil.Process(pid)
-    return sum(_own(member) for member in (process, *process.children(recursive=True)))
+    ended = process.cpu_times()
+    return float(ended.children_user + ended.children_system) + sum(map(_whole, process.children(recursive=True)))
 
 
-def _own(process: psutil.Process) -> float:
+def _whole(process: psutil.Process) -> float:
     try:
         times = process.cpu_times()
     except psutil.NoSuchProcess:  # a codec process that has done its share
         return 0.0
-    return times.user + times.system
+    return float(times.user + times.system + times.children_user + times.children_system)

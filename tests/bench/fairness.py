@@ -27,7 +27,7 @@ from libs.changestream import ChangeStream
 from libs.documents import Documents
 from libs.mongo import EmbeddedMongo, Mongo
 from tests.bench.cpu import Meter
-from tests.ingests import HEADER
+from tests.bench.uploads import upload
 from tests.processes import Service, environment, started
 from tests.sources import Sources, photograph, served
 from tests.waiting import until
@@ -57,12 +57,7 @@ class Bench:
 
     async def upload(self, urls: Iterable[str]) -> str:
         """Uploads a catalogue of these images."""
-        form = aiohttp.FormData()
-        lines = "".join(f"{number},SKU{number},{url}\n" for number, url in enumerate(urls))
-        form.add_field("file", HEADER + lines, filename="bench.csv", content_type="text/csv")
-        async with self.client.post(f"{self.ingest.url}/api/upload", data=form) as answer:
-            answer.raise_for_status()
-            return str((await answer.json())["request_id"])
+        return await upload(self.client, self.ingest.url, urls)
 
     async def closed(self, request_id: str) -> None:
         """Returns when the database has said that the request is closed."""
