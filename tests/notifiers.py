@@ -48,12 +48,25 @@ def notifier_settings(documents: Documents, mongo_uri: str, **settings: Any) -> 
     return load(NotifierSettings, **values | settings)
 
 
+class Notifying(Process):
+    """The process of a notifier inside the test; `ready` is set once it listens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ready = asyncio.Event()
+
+    def announce(self, url: str) -> None:
+        """Notes that it is ready."""
+        super().announce(url)
+        self.ready.set()
+
+
 @asynccontextmanager
 async def notifying(
     settings: NotifierSettings, *, poster: Poster | None = None, breaker: Breaker | None = None
-) -> AsyncIterator[Process]:
+) -> AsyncIterator[Notifying]:
     """Runs a notifier until the end of the context, or until the stop of what is given."""
-    process = Process()
+    process = Notifying()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(serve(settings, process, poster=poster, breaker=breaker), name="notifier")
         try:

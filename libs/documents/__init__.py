@@ -1,20 +1,31 @@
 """The documents of Darkroom: their shapes, states and indexes, and every query on them."""
 
 from libs.documents.addressees import Addressee, Addressees
+from libs.documents.clearing import Clearing, PutOff
 from libs.documents.connection import connected
 from libs.documents.deliveries import Deliveries
-from libs.documents.delivery import Answer, Attempt, Delivery, Ending, NewDelivery
+from libs.documents.delivery import Answer, Attempt, Delivery, Ending, NewDelivery, endpoint_of
 from libs.documents.delivery_log import (
     DeliveryFilter,
     DeliveryLog,
     DeliveryPage,
-    LoggedDelivery,
     Place,
     Redelivery,
     RedeliveryChunk,
 )
 from libs.documents.documents import Documents
-from libs.documents.endpoint import EVENTS, Disabled, Endpoint, EndpointChanges, Event, NewEndpoint, Reason, Secret
+from libs.documents.endpoint import (
+    EVENTS,
+    Bar,
+    Disabled,
+    Endpoint,
+    EndpointChanges,
+    Event,
+    NewEndpoint,
+    Reason,
+    Secret,
+    bar_of,
+)
 from libs.documents.endpoints import Endpoints, TooManyEndpointsError, TooManySecretsError
 from libs.documents.failures import FailedImage, Failures, Telling
 from libs.documents.images import HeldImage, Images, NewImage
@@ -36,6 +47,8 @@ __all__ = [
     "AlreadyFinalError",
     "Answer",
     "Attempt",
+    "Bar",
+    "Clearing",
     "Counts",
     "Deliveries",
     "Delivery",
@@ -56,7 +69,6 @@ __all__ = [
     "HeldImage",
     "ImageFailure",
     "Images",
-    "LoggedDelivery",
     "NewDelivery",
     "NewEndpoint",
     "NewImage",
@@ -67,6 +79,7 @@ __all__ = [
     "Place",
     "Postponed",
     "Progress",
+    "PutOff",
     "Reason",
     "Redelivery",
     "RedeliveryChunk",
@@ -79,5 +92,7 @@ __all__ = [
     "TooManyEndpointsError",
     "TooManySecretsError",
     "UploadInterruptedError",
+    "bar_of",
     "connected",
+    "endpoint_of",
 ]

@@ -4,12 +4,21 @@ from collections.abc import Mapping, Sequence
 
 from pymongo import UpdateOne
 
-from libs.documents.delivery import Attempt, Delivery, Ending, NewDelivery, delivery_of, document_of, endpoint_of
+from libs.documents.clearing import Clearing
+from libs.documents.delivery import (
+    DUE_AT_ONCE,
+    Attempt,
+    Delivery,
+    Ending,
+    NewDelivery,
+    delivery_of,
+    document_of,
+    endpoint_of,
+)
 from libs.documents.failures import Failures
 from libs.documents.requests import Requests
 from libs.leases import Fields, Leases, Shares, Spread
 from libs.mongo import Collection, Document, Mongo, Session
-from libs.webhooks import JITTER
 
 __all__ = ["Attempt", "Deliveries", "Delivery", "Ending", "NewDelivery", "endpoint_of"]
 _ATTEMPTS_KEPT = 20
@@ -24,6 +33,7 @@ class Deliveries:
         self._requests = requests
         self._collection: Collection = mongo.collection("deliveries")
         self.failures = Failures(mongo)
+        self.clearing = Clearing(mongo)
         fields = Fields("rank", "next_attempt_at", "attempts_made")
         # Nothing of a delivery is decoded by its holder, so it is not what ended one that died.
         self.leases = Leases(
@@ -66,35 +76,17 @@ class Deliveries:
         if deliveries:
             await self._collection.insert_many([document_of(new) for new in deliveries], session=session)
 
-    async def put_off(self, hosts: Mapping[str, tuple[float, str]], *, give_up_seconds: float, most: int) -> int:
-        """Puts off those of the first `most` pending deliveries that go to one of `hosts`, untried and at no charge.
+    async def queue(self, deliveries: Sequence[NewDelivery], session: Session | None = None) -> None:
+        """Makes deliveries that no closed request brings about; notifiers find them within about a second.
 
-        `hosts` has for each how long, to which up to a fifth is added at random, and the code of what is wrong with it.
-        It is the reason of those that fail by this: those whose event was `give_up_seconds` ago or more. Says how many
-        there were.
+        Fails where one of them is there already.
         """
-        front = self._collection.aggregate(
-            [
-                {"$match": {"state": "pending"}},
-                {"$sort": {"rank": 1}},
-                {"$limit": most},
-                {"$match": {"endpoint": {"$in": list(hosts)}}},
-                {"$project": {"endpoint": 1}},
-            ],
-            hint="pending",
-        )
-        ids: dict[str, list[str]] = {}
-        async for document in front:
-            ids.setdefault(document["endpoint"], []).append(document["_id"])
-        for host, of_host in ids.items():
-            change = _put_off(*hosts[host], give_up_seconds)
-
-            async def work(session: Session, piece: Sequence[str], change: Document = change) -> None:
-                wanted = {"_id": {"$in": list(piece)}, "state": "pending"}
-                await self._collection.update_many(wanted, [{"$set": change}], session=session)
-
-            await self._mongo.transact_in_pieces(of_host, work)
-        return sum(len(of_host) for of_host in ids.values())
+        if deliveries:
+            new = [
+                UpdateOne({"_id": one.webhook_id, "state": {"$exists": False}}, _queueing(one), upsert=True)
+                for one in deliveries
+            ]
+            await self._collection.bulk_write(new, ordered=False, session=session)
 
     async def claim(
         self, limit: int, *, each: int | None = None, running: Mapping[str, int] | None = None
@@ -112,7 +104,8 @@ class Deliveries:
     async def record(self, endings: Sequence[Ending]) -> list[bool]:
         """Records what became of deliveries in one call, and says of each whether it was still held, so that it counts.
 
-        It can be repeated after an error: what was recorded before counts.
+        Their URLs too, since an endpoint may have moved. It can be repeated after an error: what was recorded before
+        counts.
         """
         writes = [self._ending(ending) for ending in endings]
         if (await self._collection.bulk_write(writes, ordered=False)).matched_count == len(writes):
@@ -126,6 +119,8 @@ class Deliveries:
         delivery = ending.delivery
         made = [*delivery.attempts, ending.attempt][-_ATTEMPTS_KEPT:] if ending.attempt else delivery.attempts
         values = {
+            "url": delivery.url,
+            "endpoint": delivery.endpoint,
             "attempts_made": delivery.attempts_made + (ending.attempt is not None),
             "attempts": [attempt.document() for attempt in made],
             "recorded": delivery.token,
@@ -144,13 +139,6 @@ class Deliveries:
         return [delivery_of(document) for document in found]
 
 
-def _put_off(seconds: float, code: str, give_up_seconds: float) -> Document:
-    seconds_now = {"$divide": [{"$toLong": "$$NOW"}, 1000]}
-    old = {"$lte": ["$rank", {"$subtract": [seconds_now, give_up_seconds]}]}
-    pause = {"$multiply": [seconds * 1000, {"$add": [1, {"$multiply": [JITTER, {"$rand": {}}]}]}]}
-    return {
-        "state": {"$cond": [old, "failed", "delayed"]},
-        "next_attempt_at": {"$cond": [old, "$$REMOVE", {"$add": ["$$NOW", pause]}]},
-        "reason": {"$cond": [old, {"$literal": code}, None]},
-        "ended_at": {"$cond": [old, "$$NOW", "$$REMOVE"]},
-    }
+def _queueing(new: NewDelivery) -> list[Document]:
+    values = {name: {"$literal": value} for name, value in document_of(new).items()}
+    return [{"$set": {**values, **DUE_AT_ONCE}}]

@@ -87,8 +87,9 @@ class Delivery:
     """A delivery as it stands; `rank` and `body` are the announcement's.
 
     `endpoint` is the host and port of `url`, `endpoint_id` that of a standing endpoint (None: the upload's own URL).
-    `reason` says why it has failed (None: it has not). `token` is the lease it is held under ("" when it is not),
-    `claimed_at` when it was claimed, by the server's clock (None: it has not just been claimed).
+    `reason` says why it has failed (None: it has not). `created_at` is the time of its event, `ended_at` when it was
+    delivered or failed for good. `attempts_made` are those since it was last queued. `token` is the lease it is held
+    under ("" when it is not), `claimed_at` when it was claimed, by the server's clock (None: it has not just been).
     """
 
     webhook_id: str
@@ -102,6 +103,9 @@ class Delivery:
     rank: float
     state: str
     reason: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    next_attempt_at: datetime | None
     attempts_made: int
     attempts: Sequence[Attempt]
     token: str
@@ -125,6 +129,11 @@ class Ending:
     state: Literal["delivered", "failed", "delayed"]
     seconds: float = 0.0
     reason: str | None = None
+
+
+DUE_AT_ONCE: Document = {"state": "delayed", "next_attempt_at": "$$NOW"}
+"""For a pipeline: queued by what notifiers have no event for. They ask what is due about every second, and would find
+what is `pending` only at their next sweep."""
 
 
 def endpoint_of(url: str) -> str:
@@ -157,7 +166,7 @@ def document_of(new: NewDelivery) -> Document:
 
 
 def delivery_of(document: Mapping[str, Any], claimed_at: datetime | None = None) -> Delivery:
-    """A delivery as it was stored."""
+    """A delivery as it was stored, or what of it was asked for: `body` and `trace` may be left out."""
     return Delivery(
         webhook_id=document["_id"],
         request_id=document["request_id"],
@@ -165,11 +174,14 @@ def delivery_of(document: Mapping[str, Any], claimed_at: datetime | None = None)
         url=document["url"],
         endpoint=document["endpoint"],
         endpoint_id=document.get("endpoint_id"),
-        body=document["body"],
-        trace=document["trace"],
+        body=document.get("body", ""),
+        trace=document.get("trace", ""),
         rank=document["rank"],
         state=document["state"],
         reason=document.get("reason"),
+        created_at=document["created_at"],
+        ended_at=document.get("ended_at"),
+        next_attempt_at=document.get("next_attempt_at"),
         attempts_made=document["attempts_made"],
         attempts=[Attempt.of(attempt) for attempt in document["attempts"]],
         token=document.get("lease", {}).get("token", ""),

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pymongo import IndexModel, ReturnDocument
+from pymongo import IndexModel
 
-from libs.documents.delivery import Attempt
+from libs.documents.delivery import DUE_AT_ONCE, Delivery, delivery_of
+from libs.documents.endpoint import Bar, bar_of
+from libs.documents.endpoints import Endpoints
 from libs.mongo import Collection, Document, Mongo
 
 _FAILED = "failed"
@@ -15,14 +17,11 @@ _FINAL = ("delivered", _FAILED)
 _STATES = ("pending", "delayed", "processing", *_FINAL)
 _STANDING = {"endpoint_id": {"$gte": "ep_"}}
 
-# What it was told is kept, and it is tried as if it were new: behind all that waits now, however old it is. It is
-# `delayed` and due at once, and not `pending`: notifiers ask what is due about every second, but have no event for this
-# and would find what is pending only at their next sweep.
+# What it was told is kept, and it is tried as if it were new: behind all that waits now, however old it is.
 _QUEUED: list[Document] = [
     {
         "$set": {
-            "state": "delayed",
-            "next_attempt_at": "$$NOW",
+            **DUE_AT_ONCE,
             "rank": {"$divide": [{"$toLong": "$$NOW"}, 1000]},
             "reason": None,
             "attempts_made": 0,
@@ -58,43 +57,26 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedDelivery:
-    """A delivery as it stands, with the attempts that are kept; in a page, only the last one and no `body`.
+class DeliveryPage:
+    """Some deliveries, each with its last attempt alone and without `body`.
 
-    `host` is the host and port of `url`. `attempts_made` are those since it was last queued. `created_at` is the time
-    of its event, `ended_at` when it was delivered or failed for good.
+    `behind` is the place behind which there may be more (None: these were the last).
     """
 
-    webhook_id: str
-    request_id: str | None
-    event: str
-    endpoint_id: str | None
-    host: str
-    url: str
-    state: str
-    reason: str | None
-    created_at: datetime
-    ended_at: datetime | None
-    next_attempt_at: datetime | None
-    attempts_made: int
-    attempts: Sequence[Attempt]
-    body: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryPage:
-    """Some deliveries, and the place behind which there may be more (None: these were the last)."""
-
-    deliveries: Sequence[LoggedDelivery]
+    deliveries: Sequence[Delivery]
     behind: Place | None
 
 
 @dataclass(frozen=True, slots=True)
 class Redelivery:
-    """What came of asking for a delivery again: whether it was queued by that, and the state it is in now."""
+    """What came of asking for a delivery again: whether it was queued by that, and the state it is in now.
+
+    `barred` says why its endpoint gets nothing (None: it does); it was left as it is then.
+    """
 
     queued: bool
     state: str
+    barred: Bar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +94,9 @@ class DeliveryLog:
     what comes meanwhile stands before the pages yet to be read, and nothing is given twice.
     """
 
-    def __init__(self, mongo: Mongo) -> None:
+    def __init__(self, mongo: Mongo, endpoints: Endpoints) -> None:
         self._collection: Collection = mongo.collection("deliveries")
+        self._endpoints = endpoints
 
     async def ensure_indexes(self) -> None:
         """Makes an index for each list: of a state, or of all; of a request; of a host; of an endpoint; of failures.
@@ -134,27 +117,29 @@ class DeliveryLog:
     async def page(self, wanted: DeliveryFilter, limit: int, *, behind: Place | None = None) -> DeliveryPage:
         """Up to `limit` of the deliveries that are `wanted`, those behind a place."""
         found = await self._found(wanted, limit, behind, {"body": 0, "trace": 0, "attempts": {"$slice": -1}})
-        return DeliveryPage([_logged(document) for document in found], _last(found, wanted, limit))
+        return DeliveryPage([delivery_of(document) for document in found], _last(found, wanted, limit))
 
-    async def get(self, webhook_id: str) -> LoggedDelivery | None:
+    async def get(self, webhook_id: str) -> Delivery | None:
         """One delivery with its attempts; None when there is none of that id."""
         document = await self._collection.find_one({"_id": webhook_id})
-        return _logged(document) if document else None
+        return delivery_of(document) if document else None
 
     async def redeliver(self, webhook_id: str) -> Redelivery | None:
         """Queues a delivery again that has ended; None when there is none of that id.
 
         It keeps its id and its attempts, its schedule begins anew, and the next attempt has a timestamp of its own.
         What is queued or attempted now stays as it is: asking twice is asking once, and no holder is interfered with.
+        So does what its endpoint would not get: what was delivered has not failed because its endpoint is no more.
         """
-        ended = {"_id": webhook_id, "state": {"$in": _FINAL}}
-        queued = await self._collection.find_one_and_update(
-            ended, _QUEUED, projection={"state": 1}, return_document=ReturnDocument.AFTER
-        )
-        if queued:
-            return Redelivery(queued=True, state=queued["state"])
-        found = await self._collection.find_one({"_id": webhook_id}, {"state": 1})
-        return Redelivery(queued=False, state=found["state"]) if found else None
+        found = await self._collection.find_one({"_id": webhook_id}, {"state": 1, "endpoint_id": 1})
+        if found is None:
+            return None
+        if found["state"] not in _FINAL:
+            return Redelivery(queued=False, state=found["state"])
+        if barred := (await self._barred([found])).get(webhook_id):
+            return Redelivery(queued=False, state=found["state"], barred=barred)
+        result = await self._collection.update_one({"_id": webhook_id, "state": {"$in": _FINAL}}, _QUEUED)
+        return Redelivery(queued=result.modified_count == 1, state="delayed")
 
     async def redeliver_some(
         self, wanted: DeliveryFilter, limit: int, *, behind: Place | None = None
@@ -162,15 +147,24 @@ class DeliveryLog:
         """Queues again up to `limit` of those `wanted` that have ended, as `redeliver` does; those behind a place.
 
         Called on and on with the place it gives, it comes to an end: what ends again meanwhile does so before the place
-        or has been looked at already. It can be repeated after an error.
+        or has been looked at already. It can be repeated after an error. What an endpoint would not get is passed over.
         """
-        found = await self._found(wanted, limit, behind, {"created_at": 1, "ended_at": 1}, _FINAL)
+        found = await self._found(wanted, limit, behind, {"created_at": 1, "ended_at": 1, "endpoint_id": 1}, _FINAL)
         last = _last(found, wanted, limit)
-        if not found:
+        barred = await self._barred(found)
+        ids = [document["_id"] for document in found if document["_id"] not in barred]
+        if not ids:
             return RedeliveryChunk(0, last)
-        ended = {"_id": {"$in": [document["_id"] for document in found]}, "state": {"$in": _FINAL}}
+        ended = {"_id": {"$in": ids}, "state": {"$in": _FINAL}}
         result = await self._collection.update_many(ended, _QUEUED)
         return RedeliveryChunk(result.modified_count, last)
+
+    async def _barred(self, found: Sequence[Document]) -> dict[str, Bar]:
+        """Those whose endpoint gets nothing, and why."""
+        standing = {document["_id"]: document["endpoint_id"] for document in found if document.get("endpoint_id")}
+        endpoints = await self._endpoints.of(set(standing.values())) if standing else {}
+        bars = {webhook_id: bar_of(endpoints.get(endpoint_id)) for webhook_id, endpoint_id in standing.items()}
+        return {webhook_id: bar for webhook_id, bar in bars.items() if bar}
 
     async def _found(
         self,
@@ -236,22 +230,3 @@ def _last(found: Sequence[Document], wanted: DeliveryFilter, limit: int) -> Plac
     if len(found) < limit:
         return None
     return Place(found[-1][_moment(wanted)], found[-1]["_id"])
-
-
-def _logged(document: Mapping[str, Any]) -> LoggedDelivery:
-    return LoggedDelivery(
-        webhook_id=document["_id"],
-        request_id=document["request_id"],
-        event=document["event"],
-        endpoint_id=document["endpoint_id"],
-        host=document["endpoint"],
-        url=document["url"],
-        state=document["state"],
-        reason=document["reason"],
-        created_at=document["created_at"],
-        ended_at=document.get("ended_at"),
-        next_attempt_at=document.get("next_attempt_at"),
-        attempts_made=document["attempts_made"],
-        attempts=[Attempt.of(attempt) for attempt in document["attempts"]],
-        body=document.get("body", ""),
-    )

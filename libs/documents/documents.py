@@ -32,7 +32,7 @@ class Documents:
         self.outcomes = Outcomes(mongo, self.progress, self.requests)
         self.endpoints = Endpoints(mongo)
         self.deliveries = Deliveries(mongo, self.requests, lease_seconds=lease_seconds, holder=holder)
-        self.delivery_log = DeliveryLog(mongo)
+        self.delivery_log = DeliveryLog(mongo, self.endpoints)
         self.addressees = Addressees(mongo)
         self.notices = Notices(mongo, self.endpoints, self.deliveries)
 

@@ -20,6 +20,9 @@ EVENTS: Sequence[str] = get_args(Event)
 Reason: TypeAlias = Literal["by_owner", "gone", "asked", "failing"]
 """Why an endpoint is disabled: by its owner, it answered 410, it asked for it in its answer, or it only failed."""
 
+Bar: TypeAlias = Literal["endpoint_disabled", "endpoint_deleted"]
+"""Why an endpoint gets nothing, as the reason of a delivery that has failed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Secret:
@@ -109,3 +112,10 @@ class Endpoint:
             created_at=document["created_at"],
             updated_at=document["updated_at"],
         )
+
+
+def bar_of(endpoint: Endpoint | None) -> Bar | None:
+    """Why nothing is sent to an endpoint (None: it is), which is itself None when there is none of its id any more."""
+    if endpoint is None:
+        return "endpoint_deleted"
+    return None if endpoint.enabled else "endpoint_disabled"

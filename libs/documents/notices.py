@@ -60,5 +60,5 @@ class Notices:
     ) -> Endpoint | None:
         if changed is not None:
             listeners = await self._endpoints.wanting(event, session)
-            await self._deliveries.add([news(changed, one) for one in listeners if one.id != changed.id], session)
+            await self._deliveries.queue([news(changed, one) for one in listeners if one.id != changed.id], session)
         return changed

@@ -110,13 +110,14 @@ WEBHOOK_AGE_SECONDS = Histogram(
 
 WEBHOOKS_FAILED = Counter(
     "darkroom_webhooks_failed_total",
-    "Deliveries given up, by reason: the code of the last attempt, endpoint_disabled or endpoint_deleted.",
+    "Deliveries given up, by reason: the code of the last attempt (or of their silent host's), endpoint_disabled or "
+    "endpoint_deleted.",
     ["reason"],
 )
 WEBHOOKS_PUT_OFF = Counter(
     "darkroom_webhooks_put_off_total",
-    "Deliveries put off untried, at no charge: silent (their host does not answer) or throttled (the endpoint's rate "
-    "limit, or it asked for time).",
+    "Deliveries put off untried, at no charge: silent (their host does not answer), throttled (the endpoint's rate "
+    "limit, or it asked for time) or moved (to the new host of their endpoint, at once).",
     ["cause"],
 )
 WEBHOOK_HOSTS_SILENT = Gauge(

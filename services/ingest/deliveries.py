@@ -1,14 +1,15 @@
 """GET /api/deliveries, and sending again: what the receivers of webhooks were told, and what they said."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import structlog
 from aiohttp import web
 
-from libs.documents import DeliveryFilter, LoggedDelivery
+from libs.documents import Bar, DeliveryFilter
+from libs.documents import Delivery as Stored
 from services.ingest.context import Context
 from services.ingest.cursor import cursor_of, place_of
 from services.ingest.delivery_models import (
@@ -27,6 +28,21 @@ from services.ingest.problems import ProblemError
 
 _CHUNK = 500
 _SECONDS = 5.0
+_AS_STORED = (
+    "request_id",
+    "event",
+    "endpoint_id",
+    "state",
+    "reason",
+    "created_at",
+    "ended_at",
+    "next_attempt_at",
+    "attempts_made",
+)
+_WHY: Mapping[Bar, str] = {
+    "endpoint_disabled": "its endpoint is disabled, so it would not be sent; enable it first",
+    "endpoint_deleted": "its endpoint was deleted, so it would not be sent",
+}
 
 _log = structlog.get_logger()
 
@@ -57,14 +73,16 @@ class DeliveryLog:
         return _json(_full(delivery))
 
     async def redeliver(self, request: web.Request) -> web.StreamResponse:
-        """Queues a delivery again that has ended."""
+        """Queues a delivery again that has ended; 409 when its endpoint gets nothing."""
         path = path_of(request, DeliveryPath)
         redelivery = await self._context.documents.delivery_log.redeliver(path.delivery_id)
         if redelivery is None:
             raise _unknown_delivery()
+        if redelivery.barred:
+            raise ProblemError(409, redelivery.barred, _WHY[redelivery.barred])
         if redelivery.queued:
             _log.info("delivery.queued_again", webhook_id=path.delivery_id)
-        return _json(Redelivered.model_validate({"id": path.delivery_id, **asdict(redelivery)}))
+        return _json(Redelivered(id=path.delivery_id, queued=redelivery.queued, state=redelivery.state))
 
     async def redeliver_some(self, request: web.Request) -> web.StreamResponse:
         """Queues again what has ended of those asked for, chunk by chunk for some seconds at most."""
@@ -110,14 +128,14 @@ def _filter(asked: DeliveriesQuery | RedeliverBody) -> DeliveryFilter:
     )
 
 
-def _short(delivery: LoggedDelivery) -> Delivery:
+def _short(delivery: Stored) -> Delivery:
     last: dict[str, Any] | None = asdict(delivery.attempts[-1]) if delivery.attempts else None
     if last:
         del last["response"]
     return Delivery.model_validate({**_common(delivery), "last_attempt": last})
 
 
-def _full(delivery: LoggedDelivery) -> FullDelivery:
+def _full(delivery: Stored) -> FullDelivery:
     attempts = [asdict(attempt) for attempt in delivery.attempts]
     for attempt in attempts:
         headers = attempt["response"]["headers"]
@@ -125,11 +143,9 @@ def _full(delivery: LoggedDelivery) -> FullDelivery:
     return FullDelivery.model_validate({**_common(delivery), "body": delivery.body, "attempts": attempts})
 
 
-def _common(delivery: LoggedDelivery) -> dict[str, Any]:
-    fields = asdict(delivery)
-    for name in ("webhook_id", "attempts", "body"):
-        del fields[name]
-    return {**fields, "id": delivery.webhook_id, "url": shown(delivery.url)}
+def _common(delivery: Stored) -> dict[str, Any]:
+    fields = {name: getattr(delivery, name) for name in _AS_STORED}
+    return {**fields, "id": delivery.webhook_id, "host": delivery.endpoint, "url": shown(delivery.url)}
 
 
 def _json(model: Any) -> web.Response:

@@ -83,7 +83,7 @@ def delivery_operations(context: Context) -> list[Operation]:
             answers={
                 200: Answer("As asked.", Redelivered, {"id": EXAMPLE_DELIVERY, "queued": True, "state": "delayed"})
             },
-            problems=_OF_ONE,
+            problems={**_OF_ONE, 409: "Its endpoint is disabled or deleted."},
         ),
         Operation(
             method="POST",
@@ -95,7 +95,8 @@ def delivery_operations(context: Context) -> list[Operation]:
             description=(
                 "Queues again all that were delivered or have failed, of those that the filters leave; filters given "
                 "together all hold. Of very many a part is queued at once: while `next` is not null, call again with "
-                "it as `cursor`. Nothing is queued twice by repeating a call."
+                "it as `cursor`. Nothing is queued twice by repeating a call. What would go to an endpoint that is "
+                "disabled or deleted is passed over."
             ),
             body=Body("application/json", RedeliverBody, {"failed_since": EXAMPLE_TIME}),
             answers={200: Answer("As asked.", RedeliveredSome, {"queued": 12, "next": None})},

@@ -3,7 +3,6 @@
 import json
 import time
 from datetime import UTC, datetime
-from functools import partial
 from uuid import uuid4
 
 import structlog
@@ -107,8 +106,7 @@ class Subscriptions:
             detail = f"nothing is sent to it ({endpoint.disabled.reason}); enable it first"
             raise ProblemError(409, "webhook_disabled", detail)
         new = _test_event(endpoint, trace.accept(request.headers.get("traceparent")))
-        documents = self._context.documents
-        await documents.mongo.transaction(partial(documents.deliveries.add, [new]))
+        await self._context.documents.deliveries.queue([new])
         _log.info("endpoint.tested", endpoint_id=endpoint.id, webhook_id=new.webhook_id)
         return _json(SentTest(delivery_id=new.webhook_id), status=202)
 

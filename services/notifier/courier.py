@@ -6,11 +6,12 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 import structlog
 
-from libs.documents import Deliveries, Delivery, Ending
+from libs.documents import Deliveries, Delivery, Ending, endpoint_of
 from libs.leases import Holdings, Settle
 from libs.mongo import patiently
 from libs.runtime import metrics
@@ -25,6 +26,7 @@ from services.notifier.reputation import Reputation
 from services.notifier.sender import Outcome, Sender
 from services.notifier.throttle import Throttle
 
+_log = structlog.get_logger()
 _CLEARING_SECONDS = 0.5
 _CLEARED_AT_ONCE = 1_000
 
@@ -104,9 +106,14 @@ class Courier:
             return
         # What is older than all pauses of the schedule would not be tried again either if it had been tried.
         give_up_seconds = jittered(sum(self._schedule), 1.0)
-        put_off = await self._deliveries.put_off(hosts, give_up_seconds=give_up_seconds, most=_CLEARED_AT_ONCE)
-        metrics.WEBHOOKS_PUT_OFF.labels("silent").inc(put_off)
-        if put_off < _CLEARED_AT_ONCE:
+        put_off = await self._deliveries.clearing.put_off(hosts, give_up_seconds=give_up_seconds, most=_CLEARED_AT_ONCE)
+        metrics.WEBHOOKS_PUT_OFF.labels("silent").inc(put_off.delayed)
+        metrics.WEBHOOKS_PUT_OFF.labels("moved").inc(put_off.moved)
+        for host, count in put_off.failed.items():
+            _, code = hosts[host]
+            metrics.WEBHOOKS_FAILED.labels(code).inc(count)
+            _log.warning("deliveries.given_up", endpoint=host, code=code, deliveries=count)
+        if put_off.moved + put_off.delayed + sum(put_off.failed.values()) < _CLEARED_AT_ONCE:
             self._clear_at = time.monotonic() + _CLEARING_SECONDS
 
     async def _deliver(self, delivery: Delivery, settle: Settle) -> None:
@@ -121,6 +128,11 @@ class Courier:
         recipient = await self._directory.recipient(delivery)
         if recipient.barred:
             return Ending(delivery, None, "failed", reason=recipient.barred)
+        if recipient.url != delivery.url:
+            host = endpoint_of(recipient.url)
+            delivery, moved = replace(delivery, url=recipient.url, endpoint=host), host != delivery.endpoint
+            if moved:  # of the new host it is to have the share, and the circuit
+                return _put_off(delivery, 0.0, "moved")
         with self._breaker.passing(delivery.endpoint) as attempt:
             if attempt.seconds:
                 return _put_off(delivery, jittered(attempt.seconds, self._jitter()), "silent")

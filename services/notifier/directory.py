@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from libs.documents import Addressee, Addressees, Delivery
+from libs.documents import Addressee, Addressees, Delivery, bar_of
 from libs.mongo import patiently
 from libs.runtime.batches import Batches
 from services.notifier.recipient import Recipient
@@ -58,8 +58,9 @@ class Directory:
 
 
 def _recipient(delivery: Delivery, addressee: Addressee | None, age_seconds: float) -> Recipient:
+    barred = bar_of(addressee.endpoint if addressee else None)
     if addressee is None:
-        return Recipient(delivery.url, [], endpoint_id=delivery.endpoint_id, barred="endpoint_deleted")
+        return Recipient(delivery.url, [], endpoint_id=delivery.endpoint_id, barred=barred)
     endpoint = addressee.endpoint
     return Recipient(
         endpoint.url,
@@ -68,5 +69,5 @@ def _recipient(delivery: Delivery, addressee: Addressee | None, age_seconds: flo
         endpoint.id,
         endpoint.rate_limit,
         max(0.0, addressee.paused_seconds - age_seconds),
-        None if endpoint.enabled else "endpoint_disabled",
+        barred,
     )

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
-Bar: TypeAlias = Literal["endpoint_disabled", "endpoint_deleted"]
+from libs.documents import Bar
 
 
 @dataclass(frozen=True, slots=True)

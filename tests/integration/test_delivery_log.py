@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from libs.documents import Answer, Attempt, DeliveryFilter, Documents, Ending, LoggedDelivery, Place
+from libs.documents import Answer, Attempt, Delivery, DeliveryFilter, Documents, Ending, NewEndpoint, Place, Redelivery
 from tests.logged import NOON, logged, put
 
 ALL = DeliveryFilter()
@@ -17,9 +17,9 @@ def at(seconds: float) -> datetime:
     return datetime.fromtimestamp(NOON + seconds, UTC)
 
 
-async def listed(documents: Documents, wanted: DeliveryFilter, limit: int = 500) -> list[LoggedDelivery]:
+async def listed(documents: Documents, wanted: DeliveryFilter, limit: int = 500) -> list[Delivery]:
     """All of a list, read in pages of `limit`."""
-    found, behind = list[LoggedDelivery](), None
+    found, behind = list[Delivery](), None
     while True:
         page = await documents.delivery_log.page(wanted, limit, behind=behind)
         found += page.deliveries
@@ -176,6 +176,40 @@ async def test_of_many_all_that_have_ended_are_queued_in_chunks(documents: Docum
     assert (await documents.delivery_log.redeliver_some(DeliveryFilter(state="processing"), 10)).queued == 0
     both = await documents.delivery_log.redeliver_some(DeliveryFilter(since=at(28), until=at(40)), 500)
     assert (both.queued, both.behind) == (7, None)
+
+
+async def test_what_an_endpoint_would_not_get_is_left_as_it_is(documents: Documents) -> None:
+    """A delivery that arrived has not failed because its endpoint is disabled or gone since; and that is said."""
+    disabled, deleted, stays = [await documents.endpoints.create(NewEndpoint("http://h/hook")) for _ in range(3)]
+    await documents.endpoints.update(disabled.id, enabled=False)
+    await documents.endpoints.delete(deleted.id)
+    of_disabled = logged(0, "delivered", endpoint_id=disabled.id, ended_at=at(0))
+    of_deleted = logged(1, "failed", endpoint_id=deleted.id, ended_at=at(1))
+    waits = logged(2, "pending", endpoint_id=disabled.id)
+    ids = await put(documents, [of_disabled, of_deleted, waits, logged(3, "failed", endpoint_id=stays.id)])
+    redeliveries = [await documents.delivery_log.redeliver(webhook_id) for webhook_id in ids]
+    assert redeliveries == [
+        Redelivery(queued=False, state="delivered", barred="endpoint_disabled"),
+        Redelivery(queued=False, state="failed", barred="endpoint_deleted"),
+        Redelivery(queued=False, state="pending"),
+        Redelivery(queued=True, state="delayed"),
+    ]
+    await documents.mongo.collection("deliveries").update_one({"_id": ids[3]}, {"$set": {"state": "failed"}})
+    chunk = await documents.delivery_log.redeliver_some(DeliveryFilter(since=at(0)), 10)
+    assert (chunk.queued, chunk.behind) == (1, None)
+    found = [await documents.mongo.collection("deliveries").find_one({"_id": webhook_id}) for webhook_id in ids[:3]]
+    assert found == [of_disabled, of_deleted, waits]
+
+
+async def test_a_delivery_of_an_older_version_is_listed(documents: Documents) -> None:
+    """It has neither an endpoint's id nor a reason."""
+    document = logged(0, "delivered")
+    del document["endpoint_id"], document["reason"]
+    await put(documents, [document])
+    [found] = await listed(documents, ALL)
+    assert (found.endpoint_id, found.reason) == (None, None)
+    assert await documents.delivery_log.get(found.webhook_id)
+    assert await documents.delivery_log.redeliver(found.webhook_id) == Redelivery(queued=True, state="delayed")
 
 
 async def test_a_place_may_be_one_where_nothing_stands(documents: Documents) -> None:

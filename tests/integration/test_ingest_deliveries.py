@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from libs.documents import Answer, Attempt, Documents
+from libs.documents import Answer, Attempt, Documents, NewEndpoint
 from libs.runtime.health import serve_app
 from services.ingest.deliveries import DeliveryLog, shown
 from services.ingest.delivery_models import Deliveries, FullDelivery
@@ -130,6 +130,20 @@ async def test_one_is_queued_again_once(ingest: Ingest, documents: Documents) ->
         (200, {"id": webhook_id, "queued": True, "state": "delayed"}),
         (200, {"id": webhook_id, "queued": False, "state": "delayed"}),
     ]
+
+
+@pytest.mark.parametrize("why", ["endpoint_disabled", "endpoint_deleted"])
+async def test_what_an_endpoint_would_not_get_is_a_conflict(ingest: Ingest, documents: Documents, why: str) -> None:
+    """With the reason it would have failed for; of many it is passed over."""
+    endpoint = await documents.endpoints.create(NewEndpoint("http://h/hook"))
+    if why == "endpoint_disabled":
+        await documents.endpoints.update(endpoint.id, enabled=False)
+    else:
+        await documents.endpoints.delete(endpoint.id)
+    [webhook_id] = await put(documents, [logged(0, "failed", endpoint_id=endpoint.id)])
+    status, problem = await ingest.call("POST", f"/api/deliveries/{webhook_id}/redeliver")
+    assert (status, problem["code"]) == (409, why)
+    assert await redelivered(ingest, endpoint=endpoint.id) == {"queued": 0, "next": None}
 
 
 async def test_thousands_are_queued_by_one_call(ingest: Ingest, documents: Documents) -> None:

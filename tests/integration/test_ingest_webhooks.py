@@ -411,12 +411,16 @@ async def test_a_disabled_endpoint_gets_no_test(ingest: Ingest) -> None:
 async def test_a_test_event_arrives_signed_with_the_secret_that_was_shown(
     documents: Documents, mongo_uri: str, tmp_path: Path
 ) -> None:
-    """At that endpoint alone, whatever events it wants, with its headers; each test has an id of its own."""
+    """At that endpoint alone, whatever events it wants, with its headers; each test has an id of its own.
+
+    A listening notifier finds them though its sweep is hours away.
+    """
     async with receiving() as receiver, ingesting(documents, tmp_path, egress_allow="127.0.0.0/8") as ingest:
         made = await created(ingest, f"{receiver.url}/mine", events=["image.failed"], headers={"Authorization": "hush"})
         await created(ingest, f"{receiver.url}/other")
-        sent = [await ingest.call("POST", f"{PATH}/{made['id']}/test") for _ in range(2)]
-        async with notifying(notifier_settings(documents, mongo_uri)):
+        async with notifying(notifier_settings(documents, mongo_uri, sweep_seconds=3600)) as notifier:
+            await notifier.ready.wait()
+            sent = [await ingest.call("POST", f"{PATH}/{made['id']}/test") for _ in range(2)]
             arrived = await receiver.first(2)
 
         assert [status for status, _ in sent] == [202, 202]

@@ -208,6 +208,63 @@ async def test_what_is_queued_for_an_endpoint_that_is_no_more_ends_without_a_pos
     assert receiver.received == []
 
 
+@pytest.mark.parametrize("reason", ["endpoint_disabled", "endpoint_deleted"])
+async def test_what_is_queued_again_for_an_endpoint_that_is_no_more_keeps_its_attempts(
+    documents: Documents, mongo_uri: str, reason: str
+) -> None:
+    """Asked for while it was there, and disabled or deleted before a notifier comes: no POST, and what was is shown."""
+    async with receiving(says(500)) as receiver:
+        endpoint = await subscribe(documents, receiver.url)
+        await close_request(documents, None)
+        async with notifying(notifier_settings(documents, mongo_uri, webhook_schedule="")):
+            [failed] = await ended(documents, endpoint, 1)
+        redelivery = await documents.delivery_log.redeliver(failed.webhook_id)
+        assert redelivery is not None
+        assert redelivery.queued
+        if reason == "endpoint_disabled":
+            await documents.endpoints.update(endpoint.id, enabled=False)
+        else:
+            await documents.endpoints.delete(endpoint.id)
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            [delivery] = await ended(documents, endpoint, 1)
+    assert (delivery.state, delivery.reason, delivery.attempts_made) == ("failed", reason, 0)
+    assert [attempt.error for attempt in delivery.attempts] == ["http_500"]
+    assert len(receiver.received) == 1
+
+
+async def test_a_delivery_follows_its_endpoint_to_another_host(documents: Documents, mongo_uri: str) -> None:
+    """What waits goes there at its first attempt and counts for that host; what is tried there again too."""
+    async with receiving() as before, receiving(says(500, 200)) as after:
+        endpoint = await subscribe(documents, before.url)
+        for _ in range(2):
+            await close_request(documents, None)
+        await Announcer(documents, base_url="http://d", stop=Stop()).announce()
+        await documents.endpoints.update(endpoint.id, url=f"{after.url}/new")
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            deliveries = await ended(documents, endpoint, 2)
+    assert before.received == []
+    assert sorted(one.attempts_made for one in deliveries) == [1, 2]
+    assert {(one.url, one.endpoint) for one in deliveries} == {(f"{after.url}/new", after.url.removeprefix("http://"))}
+
+
+async def test_a_change_of_events_holds_for_what_happens_from_then_on(documents: Documents, mongo_uri: str) -> None:
+    """What is queued already was wanted when it happened, and is sent."""
+    async with receiving() as receiver:
+        endpoint = await subscribe(documents, receiver.url)
+        wanted = await close_request(documents, None)
+        await Announcer(documents, base_url="http://d", stop=Stop()).announce()
+        await documents.endpoints.update(endpoint.id, events=["request.failed"])
+        await close_request(documents, None)
+        failed = await close_request(documents, None, good=0, bad=1)
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            await ended(documents, endpoint, 2)
+    payloads = [one.verified(endpoint.secrets[0].key) for one in receiver.received]
+    assert {(one["type"], one["request_id"]) for one in payloads} == {
+        ("request.completed", wanted),
+        ("request.failed", failed),
+    }
+
+
 async def test_a_delivery_goes_where_its_endpoint_is_now(documents: Documents, mongo_uri: str) -> None:
     """A URL that was mended holds for what is queued."""
     async with receiving() as receiver:

@@ -5,7 +5,7 @@ import ssl
 import pytest
 import trustme
 
-from libs.documents import Documents
+from libs.documents import Documents, PutOff
 from libs.runtime.lifecycle import Stop
 from services.notifier.announcer import Announcer
 from tests.notifiers import close_request, delivery_in, notifier_settings, notifying
@@ -108,7 +108,9 @@ async def test_what_waits_for_a_silent_host_does_not_come_back_all_at_once(docum
     for _ in range(100):
         await close_request(documents, "http://h:1/")
     await Announcer(documents, base_url="http://d", stop=Stop()).announce()
-    assert await documents.deliveries.put_off({"h:1": (60.0, "timeout")}, give_up_seconds=3600, most=1000) == 100
+    silent = {"h:1": (60.0, "timeout")}
+    put_off = await documents.deliveries.clearing.put_off(silent, give_up_seconds=3600, most=1000)
+    assert put_off == PutOff(moved=0, delayed=100, failed={})
     found = documents.mongo.collection("deliveries").find({"state": "delayed"})
     due = {document["next_attempt_at"] async for document in found}
     assert len(due) > 90

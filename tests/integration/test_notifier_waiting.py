@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+import structlog
 from aiohttp import web
 
-from libs.documents import Delivery, Documents
+from libs.documents import Delivery, DeliveryFilter, Documents, PutOff
 from libs.mongo import Mongo
+from libs.runtime import metrics
 from libs.runtime.lifecycle import Stop
 from services.notifier.announcer import Announcer
 from services.notifier.breaker import Breaker
@@ -207,6 +209,58 @@ async def test_a_host_that_answers_again_gets_what_waited(documents: Documents, 
     assert {received.webhook_id for received in receiver.received} == {one.webhook_id for one in delivered}
 
 
+async def test_what_is_given_up_untried_is_told(documents: Documents, mongo_uri: str) -> None:
+    """In the log and the metrics, as every delivery is that has failed."""
+    given_up = metrics.WEBHOOKS_FAILED.labels("connect_error")
+    before = given_up._value.get()
+    async with receiving() as gone:
+        silent = gone.url
+    for _ in range(20):
+        await close_request(documents, silent)
+    await announced(documents)
+    long_ago = {"$inc": {"rank": -1e6}}
+    collection = documents.mongo.collection("deliveries")
+    await collection.update_many({}, long_ago)
+    with structlog.testing.capture_logs() as lines:
+        async with notifying(notifier_settings(documents, mongo_uri, webhook_in_flight=4, webhook_schedule="3600")):
+            await settled(documents, 20)
+    untried = await collection.count_documents({"state": "failed", "attempts_made": 0, "reason": "connect_error"})
+    assert untried > 10
+    told = [line for line in lines if line["event"] == "deliveries.given_up"]
+    assert sum(line["deliveries"] for line in told) == untried
+    assert {(line["endpoint"], line["code"]) for line in told} == {(silent.removeprefix("http://"), "connect_error")}
+    assert given_up._value.get() == before + untried
+
+
+async def test_what_failed_at_a_silent_host_is_sent_again_to_the_one_its_endpoint_moved_to(
+    documents: Documents, mongo_uri: str
+) -> None:
+    """The circuit of the old host, which is open for an hour, is no concern of theirs."""
+    async with receiving() as gone:
+        silent = gone.url
+    async with receiving() as receiver:
+        endpoint = await subscribe(documents, silent)
+        for _ in range(5):
+            await close_request(documents, None)
+        settings = notifier_settings(documents, mongo_uri, webhook_schedule="")
+        async with notifying(settings, breaker=Breaker(first_seconds=3600)):
+            await ended(documents, endpoint, 5)
+            await documents.endpoints.update(endpoint.id, url=f"{receiver.url}/new")
+            chunk = await documents.delivery_log.redeliver_some(DeliveryFilter(endpoint=endpoint.id), 10)
+            assert chunk.queued == 5
+            await receiver.first(5)
+            await until(lambda: delivered_to(documents, f"{receiver.url}/new", 5), "all are delivered")
+    assert {one.path for one in receiver.received} == {"/new"}
+    deliveries = await deliveries_to(documents, endpoint)
+    assert {one.endpoint for one in deliveries} == {receiver.url.removeprefix("http://")}
+    assert {one.attempts_made for one in deliveries} == {1}
+
+
+async def delivered_to(documents: Documents, url: str, count: int) -> bool:
+    """Whether so many are delivered, and have gone there."""
+    return await documents.mongo.collection("deliveries").count_documents({"state": "delivered", "url": url}) == count
+
+
 async def test_what_is_too_old_to_be_tried_again_fails_with_its_silent_host(documents: Documents) -> None:
     """It has had the time of the whole schedule; what is younger waits."""
     await close_request(documents, "http://h:1/old")
@@ -215,7 +269,8 @@ async def test_what_is_too_old_to_be_tried_again_fails_with_its_silent_host(docu
     await announced(documents)
     collection = documents.mongo.collection("deliveries")
     await collection.update_one({"url": "http://h:1/old"}, {"$inc": {"rank": -100.0}})
-    assert await documents.deliveries.put_off({"h:1": (60.0, "timeout")}, give_up_seconds=90, most=1000) == 2
+    put_off = await documents.deliveries.clearing.put_off({"h:1": (60.0, "timeout")}, give_up_seconds=90, most=1000)
+    assert put_off == PutOff(moved=0, delayed=1, failed={"h:1": 1})
     found = {document["url"]: document async for document in collection.find()}
     assert (found["http://h:1/old"]["state"], found["http://h:1/old"]["reason"]) == ("failed", "timeout")
     assert "next_attempt_at" not in found["http://h:1/old"]

@@ -105,7 +105,8 @@ async def populate(mongo: Mongo) -> None:
     )
     await mongo.collection("progress").insert_many({"_id": {"r": str(UUID(int=n)), "slot": 0}} for n in range(BESIDE))
     await mongo.collection("endpoints").insert_many(
-        {"_id": f"ep_{n}", "place": n, "enabled": n % 2 == 0, "events": ["theirs"]} for n in range(MOST_ENDPOINTS)
+        {"_id": f"ep_{n}", "place": n, "enabled": n % 2 == 0, "events": ["theirs"], "url": f"http://theirs/{n}"}
+        for n in range(MOST_ENDPOINTS)
     )
 
 
@@ -131,7 +132,7 @@ async def call_everything(documents: Documents, outside: Mongo) -> None:
     await interrupt_an_upload(documents, outside)
     await subscribe(documents, outside)
     await deliver(documents)
-    await leave_alone(documents)
+    await leave_alone(documents, outside)
     await look_into_the_log(documents)
 
 
@@ -245,7 +246,7 @@ async def tell_of_failures(documents: Documents) -> None:
         assert all([await failures.tell(telling, 10_001, lambda _: []) for telling in tellings])
 
 
-async def leave_alone(documents: Documents) -> None:
+async def leave_alone(documents: Documents, outside: Mongo) -> None:
     """An endpoint with a rate limit, a pause and an end, and a host that is silent."""
     endpoint = await documents.endpoints.create(NewEndpoint("http://h/hook", rate_limit=1))
     assert set(await documents.addressees.of([endpoint.id])) == {endpoint.id}
@@ -256,7 +257,10 @@ async def leave_alone(documents: Documents) -> None:
     assert await documents.notices.disable(endpoint.id, "gone", endpoint_event)
     assert await documents.endpoints.delete(endpoint.id)
     silent = {"h": (60.0, "timeout")}
-    assert await documents.deliveries.put_off(silent, give_up_seconds=60, most=READ_AT_MOST // 2)
+    await documents.deliveries.queue([NewDelivery(None, "e", "http://h/", "{}", TRACE, 0.0, "ep_1", "ours")])
+    pending = {"$set": {"state": "pending", "rank": -1.0}}
+    await outside.collection("deliveries").update_one({"endpoint_id": "ep_1", "state": "delayed"}, pending)
+    assert (await documents.deliveries.clearing.put_off(silent, give_up_seconds=60, most=READ_AT_MOST // 2)).failed
 
 
 def endpoint_event(_: Endpoint, listener: Endpoint) -> NewDelivery:
@@ -267,9 +271,8 @@ def endpoint_event(_: Endpoint, listener: Endpoint) -> NewDelivery:
 async def look_into_the_log(documents: Documents) -> None:
     """Every list of deliveries, from its start and from within; what has ended is queued again."""
     log, day = documents.delivery_log, datetime(2026, 1, 1, tzinfo=UTC)
-    new = [
-        NewDelivery("ours", "e", "http://ours/", "{}", TRACE, day.timestamp() + n, "ep_ours", str(n)) for n in range(9)
-    ]
+    ours = (await documents.endpoints.create(NewEndpoint("http://ours/"))).id
+    new = [NewDelivery("ours", "e", "http://ours/", "{}", TRACE, day.timestamp() + n, ours, str(n)) for n in range(9)]
     await documents.mongo.collection("deliveries").insert_many(
         {**document_of(one), "state": "failed", "ended_at": day + timedelta(seconds=n)} for n, one in enumerate(new)
     )
@@ -281,10 +284,10 @@ async def look_into_the_log(documents: Documents) -> None:
         DeliveryFilter(request_id="ours", state="failed"),
         DeliveryFilter(endpoint="ours"),
         DeliveryFilter(endpoint="ours", state="failed", since=day),
-        DeliveryFilter(endpoint="ep_ours"),
-        DeliveryFilter(endpoint="ep_ours", state="failed", until=day + timedelta(seconds=9)),
+        DeliveryFilter(endpoint=ours),
+        DeliveryFilter(endpoint=ours, state="failed", until=day + timedelta(seconds=9)),
         DeliveryFilter(failed_since=day),
-        DeliveryFilter(failed_since=day, endpoint="ep_ours"),
+        DeliveryFilter(failed_since=day, endpoint=ours),
     ]
     for wanted in lists:
         first = await log.page(wanted, 2)
