@@ -18,6 +18,8 @@ MOST_ENDPOINTS = 1_000
 MOST_SECRETS = 5
 """That sign at once: each makes the header of every attempt longer."""
 
+_OF_THE_RECEIVER = ("failing_since", "warned_at", "paused_until")
+
 
 class TooManyEndpointsError(Exception):
     """There are as many endpoints as there may be."""
@@ -109,28 +111,31 @@ class Endpoints:
     async def update(self, endpoint_id: str, **changes: Unpack[EndpointChanges]) -> Endpoint | None:
         """Changes what is given; None when there is no such endpoint.
 
-        One that is enabled again, or gets another URL, begins anew: it has not failed yet.
+        One that is enabled again, or gets another URL, begins anew: it has not failed yet, nor asked for time.
         """
         values: Document = _set({name: value for name, value in changes.items() if name != "enabled"})
         if "url" in changes:
             values["host"] = {"$literal": endpoint_of(changes["url"])}
             same = {"$eq": ["$url", values["url"]]}
-            values |= {name: {"$cond": [same, f"${name}", None]} for name in ("failing_since", "warned_at")}
+            values |= {name: {"$cond": [same, f"${name}", None]} for name in _OF_THE_RECEIVER}
         if "enabled" in changes:
             values |= _ability(enabled=changes["enabled"])
             if changes["enabled"]:
                 values |= {
-                    name: {"$cond": ["$enabled", values.get(name, f"${name}"), None]}
-                    for name in ("failing_since", "warned_at")
+                    name: {"$cond": ["$enabled", values.get(name, f"${name}"), None]} for name in _OF_THE_RECEIVER
                 }
         return await self._change({"_id": endpoint_id}, {**values, "updated_at": "$$NOW"})
 
     async def rotate(self, endpoint_id: str, *, overlap_seconds: float) -> Endpoint | None:
         """Gives it a new secret; those before sign beside it for `overlap_seconds`. None: there is no such endpoint.
 
+        With 0 they are forgotten, which is for a secret that has leaked.
+
         Raises:
-            TooManySecretsError: too many sign already.
+            TooManySecretsError: too many sign already, and are to go on.
         """
+        if not overlap_seconds:
+            return await self._change({"_id": endpoint_id}, {"secrets": [_new_secret()], "updated_at": "$$NOW"})
         signing = {
             "$filter": {
                 "input": "$secrets",

@@ -40,6 +40,11 @@ async def json_of(request: web.Request, model: type[ModelT]) -> ModelT:
         raise ProblemError.of_validation(error) from error
 
 
+async def json_or_nothing_of(request: web.Request, model: type[ModelT]) -> ModelT:
+    """As `json_of`; where there is no body, the `model` with all of its defaults."""
+    return await json_of(request, model) if request.can_read_body else model()
+
+
 async def _read(request: web.Request) -> bytes:
     body = bytearray()
     try:

@@ -63,7 +63,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "responses": {**responses, "default": _problem(None, "Any other error.")},
     }
     if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {operation.body.media_type: _body(operation.body)}}
+        described["requestBody"] = {
+            "required": operation.body.required,
+            "content": {operation.body.media_type: _body(operation.body)},
+        }
     return described
 
 

@@ -28,6 +28,7 @@ class Body:
     media_type: str
     model: type[BaseModel] | None = None
     example: Any = None
+    required: bool = True
 
 
 @dataclass(frozen=True, slots=True)

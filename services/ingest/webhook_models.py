@@ -185,6 +185,21 @@ class WebhookPatch(_Said):
     url: EndpointUrl = ""
 
 
+class RotateBody(_Strict):
+    """How a secret is to be replaced."""
+
+    model_config = ConfigDict(strict=True)
+
+    overlap_seconds: Annotated[float, Field(ge=0, le=30 * 86_400, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description=(
+            "How long those before go on signing, at most. 0: no more from now on, as when one has leaked. null: as "
+            "DARKROOM_WEBHOOK_OVERLAP_SECONDS says."
+        ),
+        examples=[0],
+    )
+
+
 # --- what goes out ---------------------------------------------------------------------------------------------------
 class ShownSecret(_Strict):
     """What is shown of a signing secret."""
@@ -217,7 +232,9 @@ class Webhook(_Strict):
     rate_limit: float | None
     enabled: bool
     disabled: WhyDisabled | None
-    secrets: list[ShownSecret] = Field(description="Those that sign, the newest first.")
+    secrets: list[ShownSecret] = Field(
+        description="The newest first; those whose `expires_at` has passed sign no more."
+    )
     failing_since: datetime | None = Field(description="Since when no attempt has succeeded; null: the last one did.")
     created_at: datetime
     updated_at: datetime

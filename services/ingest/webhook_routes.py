@@ -9,6 +9,7 @@ from services.ingest.webhook_models import (
     EXAMPLE_MESSAGE,
     EndpointPath,
     NewWebhook,
+    RotateBody,
     SentTest,
     Webhook,
     WebhookPatch,
@@ -126,11 +127,13 @@ def webhook_operations(context: Context) -> list[Operation]:
             summary="Give an endpoint a new secret",
             description=(
                 "Only this answer shows it. The one before goes on signing beside it until its `expires_at`, so that "
-                "receivers can change over meanwhile."
+                "receivers can change over meanwhile; with an `overlap_seconds` of 0, the new one alone signs from "
+                "now on."
             ),
             variables=EndpointPath,
+            body=Body("application/json", RotateBody, {"overlap_seconds": 3600}, required=False),
             answers={200: Answer("The endpoint with its new secret.", WebhookWithSecret, _WITH_SECRET)},
-            problems={**_OF_ONE, 409: "Five of its secrets sign already."},
+            problems={**_OF_ONE, **_OF_A_BODY, 409: "Five of its secrets sign already."},
         ),
         Operation(
             method="POST",

@@ -12,12 +12,13 @@ from pydantic import BaseModel
 from libs.documents import Endpoint, NewDelivery, TooManyEndpointsError, TooManySecretsError
 from libs.runtime import trace
 from services.ingest.context import Context
-from services.ingest.json_body import json_of
+from services.ingest.json_body import json_of, json_or_nothing_of
 from services.ingest.parameters import path_of, query_of
 from services.ingest.problems import ProblemError
 from services.ingest.webhook_models import (
     EndpointPath,
     NewWebhook,
+    RotateBody,
     SentTest,
     WebhookPatch,
     Webhooks,
@@ -88,15 +89,17 @@ class Subscriptions:
     async def rotate(self, request: web.Request) -> web.StreamResponse:
         """Answers with the endpoint and its new secret; 409 when it has been rotated too often of late."""
         endpoint_id = path_of(request, EndpointPath).endpoint_id
-        overlap_seconds = self._context.settings.webhook_overlap_seconds
+        overlap_seconds = (await json_or_nothing_of(request, RotateBody)).overlap_seconds
+        if overlap_seconds is None:
+            overlap_seconds = self._context.settings.webhook_overlap_seconds
         try:
             endpoint = await self._context.documents.endpoints.rotate(endpoint_id, overlap_seconds=overlap_seconds)
         except TooManySecretsError as error:
-            detail = f"{error}; rotate again when one has expired (DARKROOM_WEBHOOK_OVERLAP_SECONDS)"
+            detail = f"{error}; rotate again when one has expired, or with an overlap_seconds of 0"
             raise ProblemError(409, "too_many_secrets", detail) from error
         if endpoint is None:
             raise _unknown_webhook()
-        _log.info("endpoint.rotated", endpoint_id=endpoint_id)
+        _log.info("endpoint.rotated", endpoint_id=endpoint_id, overlap_seconds=overlap_seconds)
         return _json(webhook_with_secret_of(endpoint))
 
     async def test(self, request: web.Request) -> web.StreamResponse:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -383,6 +384,47 @@ async def test_the_overlap_is_a_setting(documents: Documents, tmp_path: Path) ->
     endpoint = await documents.endpoints.get(made["id"])
     assert endpoint is not None
     assert endpoint.keys_at(endpoint.updated_at) == [rotated["secret"]]
+
+
+async def test_a_leaked_secret_is_replaced_at_once(ingest: Ingest) -> None:
+    """The call says so, whatever the setting is, and is not refused where too many sign already."""
+    made = await created(ingest)
+    for _ in range(MOST_SECRETS - 1):
+        await ingest.call("POST", f"{PATH}/{made['id']}/rotate")
+
+    status, rotated = await ingest.call("POST", f"{PATH}/{made['id']}/rotate", json={"overlap_seconds": 0})
+
+    assert status == 200
+    [only] = rotated["secrets"]
+    assert (only["prefix"], only["expires_at"]) == (rotated["secret"][:10], None)
+
+
+async def test_an_overlap_can_be_chosen(ingest: Ingest) -> None:
+    """For one rotation; null is the setting's."""
+    made = await created(ingest)
+    _, hour = await ingest.call("POST", f"{PATH}/{made['id']}/rotate", json={"overlap_seconds": 3600})
+    _, day = await ingest.call("POST", f"{PATH}/{made['id']}/rotate", json={"overlap_seconds": None})
+
+    def overlaps(shown: Any) -> list[float]:
+        now = datetime.fromisoformat(shown["updated_at"])
+        return [
+            round((datetime.fromisoformat(one["expires_at"]) - now).total_seconds()) for one in shown["secrets"][1:]
+        ]
+
+    assert overlaps(hour) == [3600]
+    assert overlaps(day)[0] == 86_400
+    assert overlaps(day)[1] <= 3600
+
+
+@pytest.mark.parametrize(
+    "body", [{"overlap_seconds": -1}, {"overlap_seconds": "0"}, {"overlap": 0}, {"overlap_seconds": 3e6}]
+)
+async def test_a_wrong_overlap_is_a_422_that_names_it(bare: Ingest, body: Any) -> None:
+    """And nothing is replaced."""
+    code, detail = await refused(bare, body, path=f"{UNKNOWN}/rotate")
+
+    assert code == "invalid_parameters"
+    assert detail.startswith("overlap")
 
 
 async def test_rotating_over_and_over_is_a_conflict(ingest: Ingest) -> None:
