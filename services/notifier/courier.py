@@ -23,7 +23,7 @@ from services.notifier.directory import Directory
 from services.notifier.ledger import Ledger
 from services.notifier.recipient import Recipient
 from services.notifier.reputation import Reputation
-from services.notifier.sender import Outcome, Sender
+from services.notifier.sender import INTERNAL, Outcome, Sender
 from services.notifier.throttle import Throttle
 
 _log = structlog.get_logger()
@@ -150,9 +150,11 @@ class Courier:
         if recipient.endpoint_id is None:
             return
         good = outcome.verdict == "delivered"
-        self._reputation.note(recipient.endpoint_id, outcome.attempt.started_at, good=good)
+        if outcome.attempt.error != INTERNAL:  # which says nothing of the receiver
+            self._reputation.note(recipient.endpoint_id, outcome.attempt.started_at, good=good)
         if outcome.refusal:
             await patiently(partial(self._reputation.disable, recipient.endpoint_id, outcome.refusal))
+        if outcome.refusal or outcome.busy:
             self._directory.forget(recipient.endpoint_id)
 
     def _judged(self, delivery: Delivery, outcome: Outcome) -> Ending:

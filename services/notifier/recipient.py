@@ -22,8 +22,3 @@ class Recipient:
     rate_limit: float | None = None
     paused_seconds: float = 0.0
     barred: Bar | None = None
-
-    @property
-    def key(self) -> str:
-        """What tells it from others."""
-        return self.endpoint_id or self.url

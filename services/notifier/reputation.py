@@ -16,6 +16,7 @@ from services.notifier.event import endpoint_event_of
 
 _log = structlog.get_logger()
 _NOTED_SECONDS = 1.0
+_LAST_SECONDS = 2.0
 ResultT = TypeVar("ResultT")
 
 
@@ -23,8 +24,8 @@ class Reputation:
     """Keeps in MongoDB since when an endpoint does nothing but fail, and disables it after `failing_seconds` of that.
 
     Half way there is a warning. Both are told in the log, in the metrics and to the endpoints that list these events,
-    exactly once. Attempts are noted about once a second and many at a time: one that is lost with its notifier is made
-    up for by the next.
+    exactly once. Attempts are noted about once a second and many at a time, and at the stop: one that is lost with a
+    notifier that is killed is made up for by the next.
     """
 
     def __init__(self, documents: Documents, *, failing_seconds: float) -> None:
@@ -41,6 +42,8 @@ class Reputation:
             noting = tasks.create_task(self._run(), name="reputation")
             yield
             noting.cancel()
+        if self._news.is_set():
+            await self._note_the_last()
 
     def note(self, endpoint_id: str, at: datetime, *, good: bool) -> None:
         """An attempt that began at this time, by the server's clock, has succeeded or failed."""
@@ -64,13 +67,25 @@ class Reputation:
         while True:
             await self._news.wait()
             await asyncio.sleep(_NOTED_SECONDS)
-            self._news.clear()
-            succeeded, self._succeeded = self._succeeded, set()
-            failed, self._failed = self._failed, {}
-            # A success that a failure followed comes first.
-            await _noted(partial(self._documents.endpoints.note_success, succeeded), succeeded)
-            await _noted(partial(self._documents.endpoints.note_failure, set(failed)), failed)
-            await self._judge(failed)
+            await self._judge(await self._note())
+
+    async def _note(self) -> dict[str, datetime]:
+        """Writes down what was noted, and gives what has failed."""
+        self._news.clear()
+        succeeded, self._succeeded = self._succeeded, set()
+        failed, self._failed = self._failed, {}
+        # A success that a failure followed comes first.
+        await _noted(partial(self._documents.endpoints.note_success, succeeded), succeeded)
+        await _noted(partial(self._documents.endpoints.note_failure, set(failed)), failed)
+        return failed
+
+    async def _note_the_last(self) -> None:
+        """At the stop, within two seconds: a success that is not written down may let an endpoint be disabled."""
+        try:
+            async with asyncio.timeout(_LAST_SECONDS):
+                await self._note()
+        except TimeoutError:
+            _log.warning("reputation.not_noted")
 
     async def _judge(self, failed: dict[str, datetime]) -> None:
         known = await patiently(partial(self._documents.endpoints.of, set(failed))) if failed else {}

@@ -17,6 +17,9 @@ from libs.webhooks import parse_secret, signed_headers
 from services.notifier.recipient import Recipient
 from services.notifier.transcript import Transcript
 
+INTERNAL = "internal_error"
+"""The reason code of an attempt that an error of our own ended."""
+
 _log = structlog.get_logger()
 _DETAIL_LENGTH = 300
 _DELIVERY, _DISABLE = "webhook-delivery", "disable"
@@ -89,11 +92,12 @@ class Sender:
         try:
             response = await self._post(delivery, recipient, at)
         except EgressError as error:
-            return _Judged("retry" if error.retryable else "failed", error=error.code, detail=error.detail)
+            said = Transcript(recipient).of_error(error.detail)
+            return _Judged("retry" if error.retryable else "failed", error=error.code, detail=said)
         except Exception as error:  # noqa: BLE001 (one odd delivery must not stop all the others, over and over)
             _log.exception("delivery.crashed")
-            return _Judged("retry", error="internal_error", detail=repr(error))
-        return _judge(response, Transcript([*recipient.secrets, *recipient.headers.values()]).of(response))
+            return _Judged("retry", error=INTERNAL, detail=repr(error))
+        return _judge(response, Transcript(recipient).of(response))
 
     async def _post(self, delivery: Delivery, recipient: Recipient, at: datetime) -> Response:
         body = delivery.body.encode()

@@ -42,7 +42,9 @@ class Throttle:
     async def wait_seconds(self, recipient: Recipient) -> float:
         """How long to put a delivery off; 0: its attempt may be made, and must be, as its turn is taken by that."""
         now = self._clock()
-        paused = max(recipient.paused_seconds, self._paused.get(recipient.key, now) - now)
+        paused = recipient.paused_seconds
+        if recipient.endpoint_id is None:
+            paused = self._paused.get(recipient.url, now) - now
         if paused > 0:
             return jittered(paused, self._jitter())
         if recipient.endpoint_id is None or recipient.rate_limit is None:
@@ -51,12 +53,13 @@ class Throttle:
 
     async def pause(self, recipient: Recipient, seconds: float) -> None:
         """Leaves the recipient alone for so long."""
-        if len(self._paused) > _KEPT:
-            now = self._clock()
-            self._paused = {key: until for key, until in self._paused.items() if until > now}
-        self._paused[recipient.key] = max(self._paused.get(recipient.key, 0.0), self._clock() + seconds)
         if recipient.endpoint_id is not None:
             await patiently(partial(self._addressees.pause, recipient.endpoint_id, seconds))
+            return
+        if len(self._paused) > _KEPT:
+            now = self._clock()
+            self._paused = {url: until for url, until in self._paused.items() if until > now}
+        self._paused[recipient.url] = max(self._paused.get(recipient.url, 0.0), self._clock() + seconds)
 
     async def _until_its_turn(self, endpoint_id: str, per_second: float) -> float:
         if self._clock() >= self._early.get(endpoint_id, 0.0):

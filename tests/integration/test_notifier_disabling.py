@@ -1,14 +1,17 @@
 """How a standing endpoint comes to get nothing more: it asks for that, or does nothing but fail; never silently."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 from aiohttp import web
 
 from libs.documents import Documents, Endpoint
+from libs.egress import Response
 from libs.runtime import metrics
 from tests.notifiers import (
     close_request,
+    deliveries_to,
     delivery_in,
     ended,
     endpoint_now,
@@ -138,6 +141,39 @@ async def test_one_success_makes_good_for_all_failures(documents: Documents, mon
         async with notifying(notifier_settings(documents, mongo_uri)):
             await until(well, "the endpoint does not fail any more")
     assert (await endpoint_now(documents, endpoint)).enabled
+
+
+async def test_a_success_right_before_the_stop_counts(documents: Documents, mongo_uri: str) -> None:
+    """Successes are noted about once a second; those of the last one too."""
+    async with receiving() as receiver:
+        endpoint = await subscribe(documents, receiver.url)
+        await backdate(documents, endpoint, "failing_since", 4.9 * DAY)
+        await close_request(documents, None)
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            await receiver.first(1)
+    assert [one.state for one in await deliveries_to(documents, endpoint)] == ["delivered"]
+    assert (await endpoint_now(documents, endpoint)).failing_since is None
+
+
+async def test_an_error_of_our_own_is_not_the_endpoints(documents: Documents, mongo_uri: str) -> None:
+    """It is tried again, and counts neither as its failure nor as its success."""
+    endpoint = await subscribe(documents, "http://h/")
+    await backdate(documents, endpoint, "failing_since", 5.1 * DAY)
+    await close_request(documents, None)
+    async with notifying(notifier_settings(documents, mongo_uri), poster=StumblingPoster()):
+        [delivery] = await ended(documents, endpoint, 1)
+    now = await endpoint_now(documents, endpoint)
+    assert [attempt.error for attempt in delivery.attempts] == ["internal_error"] * 2
+    assert now.enabled
+    assert now.failing_since is not None
+
+
+class StumblingPoster:
+    """Fails in a way nobody thought of."""
+
+    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], total_seconds: float) -> Response:
+        """Raises."""
+        raise ZeroDivisionError(f"{url} {body!r} {headers} {total_seconds}")
 
 
 async def test_two_notifiers_that_see_an_endpoint_go_tell_of_it_once(documents: Documents, mongo_uri: str) -> None:

@@ -17,6 +17,7 @@ from libs.documents import (
     NewImage,
     NewRequest,
 )
+from libs.runtime import metrics
 from libs.runtime.lifecycle import Stop
 from services.notifier.announcer import Announcer
 from services.notifier.transcript import REMOVED
@@ -233,7 +234,9 @@ async def test_what_is_queued_again_for_an_endpoint_that_is_no_more_keeps_its_at
 
 
 async def test_a_delivery_follows_its_endpoint_to_another_host(documents: Documents, mongo_uri: str) -> None:
-    """What waits goes there at its first attempt and counts for that host; what is tried there again too."""
+    """What waits is of that host's share before its first attempt; and the log shows where it went."""
+    moved = metrics.WEBHOOKS_PUT_OFF.labels("moved")
+    before_moving = moved._value.get()
     async with receiving() as before, receiving(says(500, 200)) as after:
         endpoint = await subscribe(documents, before.url)
         for _ in range(2):
@@ -243,6 +246,7 @@ async def test_a_delivery_follows_its_endpoint_to_another_host(documents: Docume
         async with notifying(notifier_settings(documents, mongo_uri)):
             deliveries = await ended(documents, endpoint, 2)
     assert before.received == []
+    assert moved._value.get() == before_moving + 2
     assert sorted(one.attempts_made for one in deliveries) == [1, 2]
     assert {(one.url, one.endpoint) for one in deliveries} == {(f"{after.url}/new", after.url.removeprefix("http://"))}
 

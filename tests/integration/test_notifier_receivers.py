@@ -8,7 +8,7 @@ import trustme
 from libs.documents import Documents, PutOff
 from libs.runtime.lifecycle import Stop
 from services.notifier.announcer import Announcer
-from tests.notifiers import close_request, delivery_in, notifier_settings, notifying
+from tests.notifiers import close_request, delivery_in, ended, notifier_settings, notifying, subscribe
 from tests.unit.egress_servers import (
     Answer,
     goes_on_after,
@@ -81,6 +81,35 @@ async def test_a_2xx_is_success_whatever_becomes_of_its_body(
     assert (attempt.status, attempt.error, server.connections) == (200, None, 1)
     assert len(attempt.response.body) <= 16 * 1024
     assert set(attempt.response.body) <= {"x"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 302 Found\r\nLocation: http://user:hush-hush@h/?key=hush-hush\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 500 Oops\r\nContent-Length: 16\r\n\r\nwrong: hush-hush",
+        b"HTTP/1.1 401 No\r\nX-Said: Bearer hush-hush\r\nContent-Length: 0\r\n\r\n",
+        b"Bearer hush-hush\r\n\r\n",
+        b"HTTP/1.1 2x0 Bearer hush-hush\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nBearer hush-hush\r\n\r\n",
+    ],
+)
+async def test_no_credentials_are_kept_whatever_is_answered(
+    documents: Documents, mongo_uri: str, answer: bytes
+) -> None:
+    """Neither in what is kept of an answer nor in what is said of one that is none."""
+    async with raw_server(says_raw(answer)) as server:
+        endpoint = await subscribe(
+            documents, f"{server.url}/?key=hush-hush", headers={"Authorization": "Bearer hush-hush"}
+        )
+        await close_request(documents, None)
+        async with notifying(notifier_settings(documents, mongo_uri, webhook_schedule="")):
+            [delivery] = await ended(documents, endpoint, 1)
+    assert "authorization: bearer hush-hush" in server.heads[0].lower()
+    stored = await documents.mongo.collection("deliveries").find_one({"_id": delivery.webhook_id})
+    assert stored is not None
+    assert len(stored["attempts"]) == 1
+    assert "hush" not in str(stored["attempts"])
 
 
 async def test_a_name_that_does_not_resolve_is_tried_again(documents: Documents, mongo_uri: str) -> None:

@@ -130,6 +130,20 @@ async def test_a_receiver_that_asks_for_time_is_left_alone(documents: Documents,
     assert due > 500
 
 
+async def test_a_pause_is_that_of_the_receiver_who_asked_for_it(documents: Documents, mongo_uri: str) -> None:
+    """Where the endpoint has moved to, nobody has asked for time; the notifier that was told knows that too."""
+    async with receiving(says(503, Retry_After="600")) as busy, receiving() as idle:
+        endpoint = await subscribe(documents, busy.url)
+        async with notifying(notifier_settings(documents, mongo_uri, webhook_schedule="3600")):
+            await close_request(documents, None)
+            await settled(documents, 1)
+            assert (await documents.addressees.of([endpoint.id]))[endpoint.id].paused_seconds > 500
+            await documents.endpoints.update(endpoint.id, url=idle.url)
+            await close_request(documents, None)
+            await idle.first(1)
+    assert len(busy.received) == 1
+
+
 async def test_an_uploads_own_url_that_asks_for_time_is_left_alone_too(documents: Documents, mongo_uri: str) -> None:
     """By the notifier that was told."""
     async with receiving(says(503, Retry_After="600")) as receiver:
