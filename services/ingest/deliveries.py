@@ -22,6 +22,7 @@ from services.ingest.delivery_models import (
     Redelivered,
     RedeliveredSome,
 )
+from services.ingest.json_answer import json_answer
 from services.ingest.json_body import json_of
 from services.ingest.parameters import path_of, query_of
 from services.ingest.problems import ProblemError
@@ -60,7 +61,7 @@ class DeliveryLog:
         page = await self._context.documents.delivery_log.page(
             _filter(query), query.limit, behind=place_of(query.cursor)
         )
-        return _json(
+        return json_answer(
             Deliveries(deliveries=[_short(delivery) for delivery in page.deliveries], next=cursor_of(page.behind))
         )
 
@@ -70,7 +71,7 @@ class DeliveryLog:
         delivery = await self._context.documents.delivery_log.get(path.delivery_id)
         if delivery is None:
             raise _unknown_delivery()
-        return _json(_full(delivery))
+        return json_answer(_full(delivery))
 
     async def redeliver(self, request: web.Request) -> web.StreamResponse:
         """Queues a delivery again that has ended; 409 when its endpoint gets nothing."""
@@ -82,7 +83,7 @@ class DeliveryLog:
             raise ProblemError(409, redelivery.barred, _WHY[redelivery.barred])
         if redelivery.queued:
             _log.info("delivery.queued_again", webhook_id=path.delivery_id)
-        return _json(Redelivered(id=path.delivery_id, queued=redelivery.queued, state=redelivery.state))
+        return json_answer(Redelivered(id=path.delivery_id, queued=redelivery.queued, state=redelivery.state))
 
     async def redeliver_some(self, request: web.Request) -> web.StreamResponse:
         """Queues again what has ended of those asked for, chunk by chunk for some seconds at most."""
@@ -99,7 +100,7 @@ class DeliveryLog:
                 break
         if queued:
             _log.info("delivery.queued_again", queued=queued, **body.model_dump(exclude_none=True, mode="json"))
-        return _json(RedeliveredSome(queued=queued, next=cursor_of(behind)))
+        return json_answer(RedeliveredSome(queued=queued, next=cursor_of(behind)))
 
 
 def shown(url: str) -> str:
@@ -146,7 +147,3 @@ def _full(delivery: Stored) -> FullDelivery:
 def _common(delivery: Stored) -> dict[str, Any]:
     fields = {name: getattr(delivery, name) for name in _AS_STORED}
     return {**fields, "id": delivery.webhook_id, "host": delivery.endpoint, "url": shown(delivery.url)}
-
-
-def _json(model: Any) -> web.Response:
-    return web.Response(text=model.model_dump_json(), content_type="application/json")

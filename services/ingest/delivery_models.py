@@ -4,10 +4,11 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from services.ingest.models import EXAMPLE_ID, RequestId
+from services.ingest.shapes import Strict, optional
 
 EXAMPLE_DELIVERY = "msg_5f1c8a3e2d7b4c6f9a0e1d2c3b4a5968"
 EXAMPLE_TIME = "2026-01-31T12:00:00Z"
@@ -36,14 +37,6 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _without_default(schema: dict[str, Any]) -> None:
-    schema.pop("default", None)  # absent is absent: null would not be accepted
-
-
-def _optional(description: str, **options: Any) -> Any:
-    return Field(default=None, description=description, json_schema_extra=_without_default, **options)
-
-
 Time = Annotated[datetime, BeforeValidator(_time)]
 State = Literal["pending", "delayed", "processing", "delivered", "failed"]
 Ended = Literal["delivered", "failed"]
@@ -66,28 +59,24 @@ _UNTIL = "Only those whose event was before this time."
 _FAILED_SINCE = "Only those that have failed for good at this time or later; they are sorted by that."
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
 # --- what comes in ---------------------------------------------------------------------------------------------------
-class DeliveryPath(_Strict):
+class DeliveryPath(Strict):
     """Which delivery."""
 
     delivery_id: DeliveryId
 
 
-class DeliveriesQuery(_Strict):
+class DeliveriesQuery(Strict):
     """Which deliveries are wanted, and which page of them."""
 
-    request_id: RequestId | SkipJsonSchema[None] = _optional(_REQUEST)
-    endpoint: Endpoint | SkipJsonSchema[None] = _optional(_ENDPOINT)
-    state: State | SkipJsonSchema[None] = _optional("Only those in this state.")
-    since: Time | SkipJsonSchema[None] = _optional(_SINCE)
-    until: Time | SkipJsonSchema[None] = _optional(_UNTIL)
-    failed_since: Time | SkipJsonSchema[None] = _optional(_FAILED_SINCE)
+    request_id: RequestId | SkipJsonSchema[None] = optional(_REQUEST)
+    endpoint: Endpoint | SkipJsonSchema[None] = optional(_ENDPOINT)
+    state: State | SkipJsonSchema[None] = optional("Only those in this state.")
+    since: Time | SkipJsonSchema[None] = optional(_SINCE)
+    until: Time | SkipJsonSchema[None] = optional(_UNTIL)
+    failed_since: Time | SkipJsonSchema[None] = optional(_FAILED_SINCE)
     limit: int = Field(default=100, ge=1, le=500, description="Most deliveries in a page.")
-    cursor: Cursor | SkipJsonSchema[None] = _optional("`next` of the page before, asked for with the same filters.")
+    cursor: Cursor | SkipJsonSchema[None] = optional("`next` of the page before, asked for with the same filters.")
 
 
 _FILTERS = ("request_id", "endpoint", "state", "since", "until", "failed_since")
@@ -97,21 +86,21 @@ def _one_of_them(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [{"required": [name]} for name in _FILTERS]
 
 
-class RedeliverBody(_Strict):
+class RedeliverBody(Strict):
     """Which deliveries are to be sent again; at least one filter is given."""
 
     model_config = ConfigDict(json_schema_extra=_one_of_them)
 
-    request_id: RequestId | SkipJsonSchema[None] = _optional(_REQUEST)
-    endpoint: Endpoint | SkipJsonSchema[None] = _optional(_ENDPOINT)
-    state: Ended | SkipJsonSchema[None] = _optional("Only those in this state; else both kinds that have ended.")
-    since: Time | SkipJsonSchema[None] = _optional(_SINCE)
-    until: Time | SkipJsonSchema[None] = _optional(_UNTIL)
-    failed_since: Time | SkipJsonSchema[None] = _optional(_FAILED_SINCE)
-    limit: Annotated[int, Field(ge=1, le=2**31 - 1), BeforeValidator(_number)] | SkipJsonSchema[None] = _optional(
+    request_id: RequestId | SkipJsonSchema[None] = optional(_REQUEST)
+    endpoint: Endpoint | SkipJsonSchema[None] = optional(_ENDPOINT)
+    state: Ended | SkipJsonSchema[None] = optional("Only those in this state; else both kinds that have ended.")
+    since: Time | SkipJsonSchema[None] = optional(_SINCE)
+    until: Time | SkipJsonSchema[None] = optional(_UNTIL)
+    failed_since: Time | SkipJsonSchema[None] = optional(_FAILED_SINCE)
+    limit: Annotated[int, Field(ge=1, le=2**31 - 1), BeforeValidator(_number)] | SkipJsonSchema[None] = optional(
         "Most deliveries to queue. Default: all."
     )
-    cursor: Cursor | SkipJsonSchema[None] = _optional("`next` of the answer before, asked for with the same filters.")
+    cursor: Cursor | SkipJsonSchema[None] = optional("`next` of the answer before, asked for with the same filters.")
 
     @model_validator(mode="before")
     @classmethod
@@ -125,21 +114,21 @@ class RedeliverBody(_Strict):
 
 
 # --- what goes out ---------------------------------------------------------------------------------------------------
-class AnswerHeader(_Strict):
+class AnswerHeader(Strict):
     """A header of what the receiver answered."""
 
     name: str
     value: str
 
 
-class AttemptAnswer(_Strict):
+class AttemptAnswer(Strict):
     """The head of what the receiver answered, without credentials: at most 16 KiB."""
 
     headers: list[AnswerHeader]
     body: str
 
 
-class DeliveryAttempt(_Strict):
+class DeliveryAttempt(Strict):
     """One attempt."""
 
     started_at: datetime
@@ -156,7 +145,7 @@ class FullAttempt(DeliveryAttempt):
     response: AttemptAnswer
 
 
-class _Delivery(_Strict):
+class _Delivery(Strict):
     id: DeliveryId
     request_id: str | None = Field(description="The request it is about; null where it is about none.")
     event: str = Field(examples=["request.completed"])
@@ -187,14 +176,14 @@ class FullDelivery(_Delivery):
     attempts: list[FullAttempt] = Field(description="The last 20, the oldest first.")
 
 
-class Deliveries(_Strict):
+class Deliveries(Strict):
     """A page of deliveries, the newest first."""
 
     deliveries: list[Delivery]
     next: str | None = Field(description="The `cursor` of the next page; null behind the last.")
 
 
-class Redelivered(_Strict):
+class Redelivered(Strict):
     """What came of asking for a delivery again."""
 
     id: DeliveryId
@@ -202,7 +191,7 @@ class Redelivered(_Strict):
     state: State
 
 
-class RedeliveredSome(_Strict):
+class RedeliveredSome(Strict):
     """What came of asking for deliveries again."""
 
     queued: int = Field(ge=0, description="Deliveries that had ended and are queued by this.")

@@ -16,9 +16,9 @@ from services.ingest.delivery_models import (
     RedeliveredSome,
 )
 from services.ingest.operations import Answer, Body, Operation
+from services.ingest.refusals import JSON_BODY, UNAVAILABLE, of_one
 
-_UNAVAILABLE = {503: "The database does not answer."}
-_OF_ONE = {404: "There is no such delivery.", 422: "The id is malformed.", **_UNAVAILABLE}
+_OF_ONE = of_one("delivery")
 _FULL = {
     **EXAMPLE,
     "body": '{"type":"request.completed"}',
@@ -52,7 +52,7 @@ def delivery_operations(context: Context) -> list[Operation]:
                     "A page.", Deliveries, {"deliveries": [{**EXAMPLE, "last_attempt": EXAMPLE_ATTEMPT}], "next": None}
                 )
             },
-            problems={422: "A parameter is not valid.", **_UNAVAILABLE},
+            problems={422: "A parameter is not valid.", **UNAVAILABLE},
         ),
         Operation(
             method="GET",
@@ -100,12 +100,6 @@ def delivery_operations(context: Context) -> list[Operation]:
             ),
             body=Body("application/json", RedeliverBody, {"failed_since": EXAMPLE_TIME}),
             answers={200: Answer("As asked.", RedeliveredSome, {"queued": 12, "next": None})},
-            problems={
-                400: "The body is cut.",
-                413: "The body is larger than a mebibyte.",
-                415: "The body is not sent as JSON.",
-                422: "The body is no JSON, or a filter is not valid.",
-                **_UNAVAILABLE,
-            },
+            problems={**JSON_BODY, **UNAVAILABLE},
         ),
     ]

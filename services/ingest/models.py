@@ -4,11 +4,12 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from libs.imaging.options import RequestOptions
 from services.ingest.catalogue import MOST_PROBLEMS
+from services.ingest.shapes import Strict, without_default
 from services.ingest.urls import LONGEST_URL
 
 EXAMPLE_ID = "2f1c5a3e-8d6b-4c57-9a34-0e9f7b1d2c48"
@@ -33,10 +34,6 @@ def _lower(value: str) -> str:
 
 def _only_json_booleans(value: Any) -> Any:
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
-
-
-def _without_default(schema: dict[str, Any]) -> None:
-    schema.pop("default", None)  # absent is absent: null would not be accepted
 
 
 _UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
@@ -75,12 +72,8 @@ WebhookUrl = Annotated[
 Status = Literal["pending", "processing", "completed", "completed_with_errors", "failed", "cancelled"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
 # --- what comes in ---------------------------------------------------------------------------------------------------
-class _File(_Strict):
+class _File(Strict):
     file: bytes = Field(
         description=(
             "The CSV with the header `S. No.,Product Name,Input Image Urls`, in UTF-8 or UTF-16, delimited by comma, "
@@ -91,8 +84,8 @@ class _File(_Strict):
     )
 
 
-class _Webhook(_Strict):
-    webhook_url: WebhookUrl | SkipJsonSchema[None] = Field(default=None, json_schema_extra=_without_default)
+class _Webhook(Strict):
+    webhook_url: WebhookUrl | SkipJsonSchema[None] = Field(default=None, json_schema_extra=without_default)
 
 
 class UploadFields(RequestOptions, _Webhook):
@@ -103,7 +96,7 @@ class UploadForm(UploadFields, _File):
     """A catalogue of products and their images, and how these are to be compressed."""
 
 
-class StatusQuery(_Strict):
+class StatusQuery(Strict):
     """What of a request's status is wanted."""
 
     request_id: RequestId
@@ -111,7 +104,7 @@ class StatusQuery(_Strict):
         default=None,
         description="Most rows in `details`. Default: all.",
         examples=[100],
-        json_schema_extra=_without_default,
+        json_schema_extra=without_default,
     )
     offset: int = Field(default=0, ge=0, le=2**31 - 1, description="Rows to leave out at the start of `details`.")
     details: Annotated[bool, BeforeValidator(_only_json_booleans)] = Field(
@@ -122,27 +115,27 @@ class StatusQuery(_Strict):
     )
 
 
-class RequestPath(_Strict):
+class RequestPath(Strict):
     """Which request."""
 
     id: RequestId
 
 
-class ImagePath(_Strict):
+class ImagePath(Strict):
     """Which image."""
 
     name: ImageName
 
 
 # --- what goes out ---------------------------------------------------------------------------------------------------
-class Accepted(_Strict):
+class Accepted(Strict):
     """The upload is stored durably; its images are compressed from now on."""
 
     request_id: RequestId
     status: Literal["pending"] = "pending"
 
 
-class ImageError(_Strict):
+class ImageError(Strict):
     """Why an image failed."""
 
     position: int = Field(ge=0, description="Its index in `input_image_urls`, from 0.")
@@ -150,7 +143,7 @@ class ImageError(_Strict):
     detail: str = Field(description="What happened, for people.")
 
 
-class ImageFacts(_Strict):
+class ImageFacts(Strict):
     """What is known of a compressed image."""
 
     bytes_in: int = Field(ge=0, description="Bytes of the source.")
@@ -176,7 +169,7 @@ class ImageFacts(_Strict):
     )
 
 
-class RowStatus(_Strict):
+class RowStatus(Strict):
     """One row of the catalogue."""
 
     serial_number: int
@@ -189,11 +182,11 @@ class RowStatus(_Strict):
     facts: list[ImageFacts | None] | SkipJsonSchema[None] = Field(
         default=None,
         description="With `facts=true`: aligned with `input_image_urls`; null where `output_image_urls` is.",
-        json_schema_extra=_without_default,
+        json_schema_extra=without_default,
     )
 
 
-class RequestStatus(_Strict):
+class RequestStatus(Strict):
     """How far a request has got."""
 
     request_id: RequestId
@@ -210,18 +203,18 @@ class RequestStatus(_Strict):
     details: list[RowStatus] | SkipJsonSchema[None] = Field(
         default=None,
         description="The rows in the order of the file; absent with `details=false`.",
-        json_schema_extra=_without_default,
+        json_schema_extra=without_default,
     )
 
 
-class Cancelled(_Strict):
+class Cancelled(Strict):
     """The request as it stands after the cancellation."""
 
     request_id: RequestId
     status: Status
 
 
-class WebhookTestAnswer(_Strict):
+class WebhookTestAnswer(Strict):
     """What was received."""
 
     message: Literal["Webhook received"] = "Webhook received"
@@ -253,5 +246,5 @@ class InvalidRequest(Problem):
     problems: Annotated[list[CatalogueProblem], Field(max_length=MOST_PROBLEMS)] | SkipJsonSchema[None] = Field(
         default=None,
         description=f"The first {MOST_PROBLEMS} problems of the CSV.",
-        json_schema_extra=_without_default,
+        json_schema_extra=without_default,
     )

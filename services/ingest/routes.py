@@ -17,6 +17,7 @@ from services.ingest.models import (
     WebhookTestAnswer,
 )
 from services.ingest.operations import Answer, Body, Operation
+from services.ingest.refusals import UNAVAILABLE
 from services.ingest.status import Status
 from services.ingest.upload import Upload
 from services.ingest.webhook_routes import webhook_operations
@@ -44,7 +45,6 @@ _EXAMPLE_STATUS = {
         }
     ],
 }
-_UNAVAILABLE = {503: "The database does not answer."}
 
 
 def operations(context: Context) -> list[Operation]:
@@ -85,7 +85,7 @@ def operations(context: Context) -> list[Operation]:
             description="Progress counts, and each row with its output URLs. Rows and URLs keep the order of the file.",
             query=StatusQuery,
             answers={200: Answer("The status.", RequestStatus, _EXAMPLE_STATUS)},
-            problems={404: "There is no such request.", 422: "A parameter is not valid.", **_UNAVAILABLE},
+            problems={404: "There is no such request.", 422: "A parameter is not valid.", **UNAVAILABLE},
         ),
         Operation(
             method="DELETE",
@@ -101,7 +101,7 @@ def operations(context: Context) -> list[Operation]:
                 404: "There is no such request.",
                 409: "The request is in a final state.",
                 422: "The id is malformed.",
-                **_UNAVAILABLE,
+                **UNAVAILABLE,
             },
         ),
         *webhook_operations(context),

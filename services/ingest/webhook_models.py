@@ -5,10 +5,11 @@ from collections import Counter
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from libs.documents import EVENTS, Endpoint, Event, NewEndpoint, Reason
+from services.ingest.shapes import Strict, without_default
 from services.ingest.urls import LONGEST_URL
 
 EXAMPLE_ENDPOINT = "ep_019c1360a8007d1f4b6e2a90c35d71e8"
@@ -73,10 +74,6 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
-def _without_default(schema: dict[str, Any]) -> None:
-    schema.pop("default", None)  # absent is absent: null would not be accepted
-
-
 def _without_defaults(schema: dict[str, Any]) -> None:
     for described in schema["properties"].values():
         described.pop("default", None)
@@ -121,29 +118,25 @@ Headers = Annotated[
 ]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
 # --- what comes in ---------------------------------------------------------------------------------------------------
-class EndpointPath(_Strict):
+class EndpointPath(Strict):
     """Which endpoint."""
 
     endpoint_id: EndpointId
 
 
-class WebhooksQuery(_Strict):
+class WebhooksQuery(Strict):
     """Which page of the endpoints."""
 
     limit: int = Field(default=PAGE, ge=1, le=MOST_IN_A_PAGE, description="Most endpoints in a page.")
     cursor: EndpointId | SkipJsonSchema[None] = Field(
         default=None,
         description="`next` of the page before.",
-        json_schema_extra=_without_default,
+        json_schema_extra=without_default,
     )
 
 
-class _Said(_Strict):
+class _Said(Strict):
     # JSON says what is a number and what is a truth; "5" and "yes" are text.
     model_config = ConfigDict(strict=True)
 
@@ -185,7 +178,7 @@ class WebhookPatch(_Said):
     url: EndpointUrl = ""
 
 
-class RotateBody(_Strict):
+class RotateBody(Strict):
     """How a secret is to be replaced."""
 
     model_config = ConfigDict(strict=True)
@@ -201,7 +194,7 @@ class RotateBody(_Strict):
 
 
 # --- what goes out ---------------------------------------------------------------------------------------------------
-class ShownSecret(_Strict):
+class ShownSecret(Strict):
     """What is shown of a signing secret."""
 
     prefix: str = Field(description="How it begins.", examples=["whsec_MfKQ"])
@@ -209,7 +202,7 @@ class ShownSecret(_Strict):
     expires_at: datetime | None = Field(description="Until when it signs beside the newest one; null for that.")
 
 
-class WhyDisabled(_Strict):
+class WhyDisabled(Strict):
     """Since when, and why, nothing is sent."""
 
     at: datetime
@@ -221,7 +214,7 @@ class WhyDisabled(_Strict):
     )
 
 
-class Webhook(_Strict):
+class Webhook(Strict):
     """A standing endpoint."""
 
     id: EndpointId
@@ -246,14 +239,14 @@ class WebhookWithSecret(Webhook):
     secret: str = Field(description="Verifies what it is sent. Keep it: it is never shown again.")
 
 
-class Webhooks(_Strict):
+class Webhooks(Strict):
     """A page of endpoints, the newest first."""
 
     webhooks: list[Webhook]
     next: str | None = Field(description="The `cursor` of the next page; null behind the last.")
 
 
-class SentTest(_Strict):
+class SentTest(Strict):
     """A test event is on its way."""
 
     delivery_id: str = Field(

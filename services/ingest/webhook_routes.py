@@ -4,6 +4,7 @@ from typing import Any
 
 from services.ingest.context import Context
 from services.ingest.operations import Answer, Body, Operation
+from services.ingest.refusals import JSON_BODY, UNAVAILABLE, of_one
 from services.ingest.webhook_models import (
     EXAMPLE_ENDPOINT,
     EXAMPLE_MESSAGE,
@@ -37,14 +38,7 @@ _EXAMPLE: dict[str, Any] = {
     "updated_at": "2026-01-31T12:00:00.000Z",
 }
 _WITH_SECRET = {**_EXAMPLE, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
-_UNAVAILABLE = {503: "The database does not answer."}
-_OF_ONE = {404: "There is no such endpoint.", 422: "The id is malformed.", **_UNAVAILABLE}
-_OF_A_BODY = {
-    400: "The body is cut.",
-    413: "The body is larger than a mebibyte.",
-    415: "The body is not sent as JSON.",
-    422: "The body is no JSON, or a field of it is not valid.",
-}
+_OF_ONE = of_one("endpoint")
 
 
 def webhook_operations(context: Context) -> list[Operation]:
@@ -64,7 +58,7 @@ def webhook_operations(context: Context) -> list[Operation]:
             ),
             body=Body("application/json", NewWebhook, {**_SAID, "headers": {"Authorization": "Bearer 5f1c8a3e"}}),
             answers={201: Answer("Subscribed.", WebhookWithSecret, _WITH_SECRET)},
-            problems={**_OF_A_BODY, 409: "There are 1,000 endpoints already.", **_UNAVAILABLE},
+            problems={**JSON_BODY, 409: "There are 1,000 endpoints already.", **UNAVAILABLE},
         ),
         Operation(
             method="GET",
@@ -76,7 +70,7 @@ def webhook_operations(context: Context) -> list[Operation]:
             description="The newest first, page by page.",
             query=WebhooksQuery,
             answers={200: Answer("A page.", Webhooks, {"webhooks": [_EXAMPLE], "next": None})},
-            problems={422: "A parameter is not valid.", **_UNAVAILABLE},
+            problems={422: "A parameter is not valid.", **UNAVAILABLE},
         ),
         Operation(
             method="GET",
@@ -104,7 +98,7 @@ def webhook_operations(context: Context) -> list[Operation]:
             variables=EndpointPath,
             body=Body("application/json", WebhookPatch, {"enabled": True}),
             answers={200: Answer("The endpoint as it is now.", Webhook, _EXAMPLE)},
-            problems={**_OF_ONE, **_OF_A_BODY},
+            problems={**_OF_ONE, **JSON_BODY},
         ),
         Operation(
             method="DELETE",
@@ -133,7 +127,7 @@ def webhook_operations(context: Context) -> list[Operation]:
             variables=EndpointPath,
             body=Body("application/json", RotateBody, {"overlap_seconds": 3600}, required=False),
             answers={200: Answer("The endpoint with its new secret.", WebhookWithSecret, _WITH_SECRET)},
-            problems={**_OF_ONE, **_OF_A_BODY, 409: "Five of its secrets sign already."},
+            problems={**_OF_ONE, **JSON_BODY, 409: "Five of its secrets sign already."},
         ),
         Operation(
             method="POST",

@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import structlog
 from aiohttp import web
-from pydantic import BaseModel
 
 from libs.documents import Endpoint, NewDelivery, TooManyEndpointsError, TooManySecretsError
 from libs.runtime import trace
 from services.ingest.context import Context
+from services.ingest.json_answer import json_answer
 from services.ingest.json_body import json_of, json_or_nothing_of
 from services.ingest.parameters import path_of, query_of
 from services.ingest.problems import ProblemError
@@ -47,7 +47,7 @@ class Subscriptions:
         except TooManyEndpointsError as error:
             raise ProblemError(409, "too_many_webhooks", f"{error}; delete one that is not needed") from error
         _log.info("endpoint.created", endpoint_id=endpoint.id, host=endpoint.host)
-        answer = _json(webhook_with_secret_of(endpoint), status=201)
+        answer = json_answer(webhook_with_secret_of(endpoint), status=201)
         answer.headers["Location"] = f"/api/webhooks/{endpoint.id}"
         return answer
 
@@ -57,11 +57,11 @@ class Subscriptions:
         found = await self._context.documents.endpoints.page(query.limit + 1, behind=query.cursor)
         shown = found[: query.limit]
         behind = shown[-1].id if len(found) > query.limit else None
-        return _json(Webhooks(webhooks=[webhook_of(endpoint) for endpoint in shown], next=behind))
+        return json_answer(Webhooks(webhooks=[webhook_of(endpoint) for endpoint in shown], next=behind))
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """The endpoint, without its secrets."""
-        return _json(webhook_of(await self._endpoint(request)))
+        return json_answer(webhook_of(await self._endpoint(request)))
 
     async def change(self, request: web.Request) -> web.StreamResponse:
         """Changes what is given, and answers with the endpoint."""
@@ -76,7 +76,7 @@ class Subscriptions:
         if endpoint is None:
             raise _unknown_webhook()
         _log.info("endpoint.changed", endpoint_id=endpoint_id, fields=sorted(changes), enabled=endpoint.enabled)
-        return _json(webhook_of(endpoint))
+        return json_answer(webhook_of(endpoint))
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """Removes the endpoint with its secrets; what is queued for it is not sent."""
@@ -100,7 +100,7 @@ class Subscriptions:
         if endpoint is None:
             raise _unknown_webhook()
         _log.info("endpoint.rotated", endpoint_id=endpoint_id, overlap_seconds=overlap_seconds)
-        return _json(webhook_with_secret_of(endpoint))
+        return json_answer(webhook_with_secret_of(endpoint))
 
     async def test(self, request: web.Request) -> web.StreamResponse:
         """Queues a test event for the endpoint alone; 409 when it is disabled."""
@@ -111,7 +111,7 @@ class Subscriptions:
         new = _test_event(endpoint, trace.accept(request.headers.get("traceparent")))
         await self._context.documents.deliveries.queue([new])
         _log.info("endpoint.tested", endpoint_id=endpoint.id, webhook_id=new.webhook_id)
-        return _json(SentTest(delivery_id=new.webhook_id), status=202)
+        return json_answer(SentTest(delivery_id=new.webhook_id), status=202)
 
     async def _endpoint(self, request: web.Request) -> Endpoint:
         endpoint = await self._context.documents.endpoints.get(path_of(request, EndpointPath).endpoint_id)
@@ -139,9 +139,3 @@ def _test_event(endpoint: Endpoint, traceparent: str) -> NewDelivery:
 
 def _unknown_webhook() -> ProblemError:
     return ProblemError(404, "unknown_webhook", "there is no webhook endpoint of this id")
-
-
-def _json(model: BaseModel, *, status: int = 200) -> web.Response:
-    answer = web.Response(text=model.model_dump_json(), status=status, content_type="application/json")
-    answer.headers["Cache-Control"] = "no-store"  # some answers have a secret, and all go out of date
-    return answer

@@ -19,7 +19,7 @@ from services.ingest.webhook_models import NewWebhook
 from tests.ingests import Ingest, ingesting
 from tests.notifiers import notifier_settings, notifying
 from tests.waiting import until
-from tests.webhook_server import receiving
+from tests.webhook_server import receiving, says
 
 URL = "https://shop.example/hooks/darkroom"
 PATH = "/api/webhooks"
@@ -490,6 +490,26 @@ async def test_both_secrets_of_a_rotation_verify_what_is_sent(
     for secret, signature in ((rotated["secret"], new), (made["secret"], old)):
         alone = Webhook(secret).verify(arrived.body, {**arrived.headers, "webhook-signature": signature})
         assert alone["type"] == "webhook.test"
+
+
+async def test_the_owner_sees_why_nothing_is_sent_any_more(
+    documents: Documents, mongo_uri: str, tmp_path: Path
+) -> None:
+    """After a 410, since when and why; enabling it takes that back."""
+    async with receiving(says(410)) as receiver, ingesting(documents, tmp_path, egress_allow="127.0.0.0/8") as ingest:
+        made = await created(ingest, receiver.url)
+        await ingest.call("POST", f"{PATH}/{made['id']}/test")
+
+        async def disabled() -> Any:
+            return (await ingest.call("GET", f"{PATH}/{made['id']}"))[1]["disabled"]
+
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            why = await until(disabled, "it is disabled")
+        _, enabled = await ingest.call("PATCH", f"{PATH}/{made['id']}", json={"enabled": True})
+
+    assert why["reason"] == "gone"
+    assert datetime.fromisoformat(why["at"]) >= datetime.fromisoformat(made["created_at"])
+    assert (enabled["enabled"], enabled["disabled"]) == (True, None)
 
 
 async def test_what_is_queued_for_a_removed_endpoint_is_not_sent(

@@ -1,6 +1,7 @@
 """Standing endpoints: who is told of what, with which signatures, and how an endpoint comes to get nothing more."""
 
 import asyncio
+import json
 from uuid import uuid4
 
 import pytest
@@ -19,8 +20,10 @@ from libs.documents import (
 )
 from libs.runtime import metrics
 from libs.runtime.lifecycle import Stop
+from libs.runtime.trace import trace_id
 from services.notifier.announcer import Announcer
 from services.notifier.transcript import REMOVED
+from tests.fail_points import held_command
 from tests.notifiers import (
     TRACE,
     close_request,
@@ -55,6 +58,21 @@ async def test_every_endpoint_that_wants_an_event_is_told_once(documents: Docume
     assert (payloads[0]["type"], payloads[0]["request_id"]) == ("request.completed", request_id)
     assert len({one.webhook_id for one in received.values()}) == 3
     assert await deliveries_to(documents, others) == await deliveries_to(documents, disabled) == []
+
+
+async def test_an_endpoint_that_is_there_when_a_request_is_closed_is_told_of_it(
+    documents: Documents, mongo_uri: str
+) -> None:
+    """Though it was made while a notifier was looking what there is to announce."""
+    async with receiving() as receiver, notifying(notifier_settings(documents, mongo_uri, sweep_seconds=3600)) as one:
+        await one.ready.wait()
+        async with held_command(documents.mongo, "find", app="darkroom-notifier", collection="requests") as reached:
+            await close_request(documents, None)
+            await reached()
+            await subscribe(documents, receiver.url)
+            request_id = await close_request(documents, None)
+        told = [json.loads(received.body)["request_id"] for received in await receiver.first(2)]
+    assert request_id in told
 
 
 async def test_each_failed_image_is_told_to_who_lists_that(documents: Documents, mongo_uri: str) -> None:
@@ -148,6 +166,33 @@ async def test_while_a_secret_is_replaced_both_sign_every_attempt(documents: Doc
         signatures = received.headers["webhook-signature"].split(" ")
         assert len(signatures) == 2
         assert received.verified(newest) == received.verified(older)
+
+
+async def test_every_secret_of_two_rotations_signs_first_tries_retries_and_what_is_sent_again(
+    documents: Documents, mongo_uri: str
+) -> None:
+    """By the independent library; all under one id, each a child of the upload's trace and none another's twin."""
+    async with receiving(says(500, 200)) as receiver:
+        endpoint = await subscribe(documents, receiver.url)
+        for _ in range(2):
+            rotated = await documents.endpoints.rotate(endpoint.id, overlap_seconds=3600)
+        assert rotated is not None
+        await close_request(documents, None)
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            [delivery] = await ended(documents, endpoint, 1)
+            redelivery = await documents.delivery_log.redeliver(delivery.webhook_id)
+            assert redelivery is not None
+            assert redelivery.queued
+            await receiver.first(3)
+            [delivery] = await ended(documents, endpoint, 1)
+    assert len(rotated.secrets) == 3
+    for received in receiver.received:
+        assert len({str(received.verified(secret.key)) for secret in rotated.secrets}) == 1
+        assert received.webhook_id == delivery.webhook_id
+    assert [attempt.status for attempt in delivery.attempts] == [500, 200, 200]
+    parents = [received.headers["traceparent"] for received in receiver.received]
+    assert {trace_id(parent) for parent in parents} == {trace_id(TRACE)}
+    assert len({*parents, TRACE}) == 4
 
 
 async def test_a_secret_that_has_expired_signs_nothing(documents: Documents, mongo_uri: str) -> None:

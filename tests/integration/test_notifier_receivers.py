@@ -1,6 +1,9 @@
 """Receivers that misbehave on the wire: each POST is sent once, classed, recorded as one attempt, and tried again."""
 
+import asyncio
+import socket
 import ssl
+import time
 
 import pytest
 import trustme
@@ -8,9 +11,12 @@ import trustme
 from libs.documents import Documents, PutOff
 from libs.runtime.lifecycle import Stop
 from services.notifier.announcer import Announcer
+from services.notifier.breaker import Breaker
+from tests.logged import logged, put
 from tests.notifiers import close_request, delivery_in, ended, notifier_settings, notifying, subscribe
 from tests.unit.egress_servers import (
     Answer,
+    apart,
     goes_on_after,
     ok,
     raw_server,
@@ -18,6 +24,7 @@ from tests.unit.egress_servers import (
     stalls_after,
 )
 from tests.unit.egress_servers import says as says_raw
+from tests.waiting import until
 from tests.webhook_server import receiving, says
 
 
@@ -41,6 +48,7 @@ async def test_every_answer_but_a_2xx_is_tried_again(documents: Documents, mongo
         (resets_after(b"HTTP/1.1 200 OK\r\n"), "connect_error"),
         (stalls_after(), "timeout"),
         (stalls_after(b"HTTP/1.1 200 OK\r\nX: y\r\n"), "timeout"),
+        (apart(b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n"] * 100, seconds=0.05), "timeout"),
         (stalls_after(b"ICY 200 nonsense\r\n\r\n"), "bad_response"),
         (goes_on_after(b"HTTP/1.1 200 OK\r\nX: ", b"x" * 10_000), "bad_response"),
         (stalls_after(b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 10_000), "bad_response"),
@@ -63,6 +71,7 @@ async def test_an_answer_that_is_none_is_one_attempt_for_each_post(
     "answer",
     [
         goes_on_after(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 10_000),
+        apart(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x"] * 100, seconds=0.05),
         stalls_after(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx"),
         resets_after(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx"),
         says_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx"),
@@ -130,6 +139,42 @@ async def test_a_receiver_whose_certificate_is_not_trusted_is_tried_again(docume
             delivery = await delivery_in(documents, request_id, "failed")
     assert [one.error for one in delivery.attempts] == ["tls_error", "tls_error"]
     assert server.bodies == []
+
+
+async def test_a_host_that_comes_back_is_not_stormed(documents: Documents, mongo_uri: str) -> None:
+    """While it is down, five hundred deliveries cost it a few attempts; then it gets each, a few at once, from all."""
+    nobody = socket.create_server(("127.0.0.1", 0))
+    host = f"127.0.0.1:{(port := nobody.getsockname()[1])}"
+    nobody.close()
+    await put(documents, [logged(n, "pending", host=host, rank=time.time() + n / 1000) for n in range(500)])
+    collection = documents.mongo.collection("deliveries")
+    open_now, most_open = 0, 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now, most_open
+        open_now += 1
+        most_open = max(most_open, open_now)
+        await says_raw(ok(b""))(reader, writer)
+        open_now -= 1
+
+    async def wait() -> bool:
+        return await collection.count_documents({"state": "delayed"}) > 450
+
+    async def arrived() -> bool:
+        return await collection.count_documents({"state": "delivered"}) == 500
+
+    settings = notifier_settings(documents, mongo_uri, webhook_in_flight=8, webhook_schedule="0.1," * 20)
+    async with (
+        notifying(settings, breaker=Breaker(first_seconds=1)),
+        notifying(settings, breaker=Breaker(first_seconds=1)),
+    ):
+        await until(wait, "most are put off")
+        async with raw_server(answer, port=port) as server:
+            await until(arrived, "all are delivered")
+    assert most_open <= 4  # a quarter of its slots is what a notifier has for a host
+    assert server.connections == 500
+    tried = await collection.find({}, {"attempts": 1}).to_list(None)
+    assert sum(len(document["attempts"]) for document in tried) < 500 + 50
 
 
 async def test_what_waits_for_a_silent_host_does_not_come_back_all_at_once(documents: Documents) -> None:
