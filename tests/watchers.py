@@ -9,6 +9,7 @@ from typing import Any
 from libs.changestream import Wake
 from libs.documents import Documents, HeldImage, Outcome
 from libs.egress import Download
+from libs.egress.slots import HostSlots
 from libs.imaging import Compressed, Options
 from libs.leases import Holdings
 from libs.runtime.health import Health
@@ -16,6 +17,7 @@ from libs.runtime.lifecycle import Stop
 from libs.runtime.settings import load
 from libs.storage import open_storage
 from services.watcher.attempts import Attempts
+from services.watcher.briefs import Brief
 from services.watcher.completion import Completion
 from services.watcher.crew import Crew
 from services.watcher.hosts import Hosts
@@ -50,6 +52,19 @@ class Downloads:
         return Download(url.encode(), url, "image/jpeg")
 
 
+class InTurn:
+    """Downloads of which no more than `each` from one host run at once, as in a session."""
+
+    def __init__(self, downloads: Downloader, each: int) -> None:
+        self._downloads = downloads
+        self._slots = HostSlots(each)
+
+    async def download(self, url: str, *, max_bytes: int, total_seconds: float) -> Download:
+        """A download, when it is its turn."""
+        async with self._slots.held(url.split("/")[2]):
+            return await self._downloads.download(url, max_bytes=max_bytes, total_seconds=total_seconds)
+
+
 class Copying:
     """A codec that changes nothing."""
 
@@ -67,11 +82,11 @@ class Writing(Completion):
         super().__init__(documents)
         self.gate, self.reached = asyncio.Event(), asyncio.Event()
 
-    async def finish(self, image: HeldImage, outcome: Outcome, total: int) -> bool:
+    async def finish(self, image: HeldImage, outcome: Outcome, brief: Brief) -> bool:
         """Waits, then writes."""
         self.reached.set()
         await self.gate.wait()
-        return await super().finish(image, outcome, total)
+        return await super().finish(image, outcome, brief)
 
 
 @asynccontextmanager
@@ -103,8 +118,9 @@ async def draining(
             shutdown_seconds=settings.shutdown_seconds,
         )
         await stack.enter_async_context(holdings.running())
-        pipeline = Pipeline(downloads, codec or Copying(), store, memory, max_download_bytes=10**6, download_seconds=1)
-        hosts = Hosts(settings.host_in_flight, documents.postponed)
+        in_turn = InTurn(downloads, settings.host_in_flight)
+        pipeline = Pipeline(in_turn, codec or Copying(), store, memory, max_download_bytes=10**6, download_seconds=1)
+        hosts = Hosts(settings.host_in_flight, documents.postponed, slots=settings.in_flight)
         crew = Crew(
             documents,
             Attempts(settings, documents, pipeline, completion, hosts),

@@ -40,9 +40,9 @@ class NewImage:
     copies: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class HeldImage:
-    """An image claimed under `token`, at `claimed_at` by the server's clock.
+    """An image claimed under `token`, at `claimed_at` by the server's clock; each claim's is another one.
 
     `attempts` counts the tries that failed before.
     """

@@ -29,13 +29,15 @@ def _nothing() -> None:
 class Download:
     """A whole body, the URL it came from in the end, and the media type its server claims (may be empty).
 
-    `release` is to be called when the body is not needed any more, since others may wait for its memory.
+    `release` is to be called when the body is not needed any more, since others may wait for its memory. It waited for
+    a turn at its hosts for `waited_seconds`.
     """
 
     body: bytes
     url: str
     content_type: str
     release: Callable[[], None] = field(default=_nothing, compare=False, repr=False)
+    waited_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, cast
 
@@ -99,14 +100,16 @@ class GuardedSession:
                 `timeout`, `truncated_download`, `bad_response`).
         """
         target = self._policy.check_url(url)
-        left_seconds = total_seconds
+        left_seconds, waited_seconds = total_seconds, 0.0
         for _ in range(1 + MAX_REDIRECTS):
+            asked = self._time()
             async with self._slots.held(target.raw_host or "", busy_seconds=self._busy_seconds):
                 started = self._time()
+                waited_seconds += started - asked
                 answer = await self._fetch(target, max_bytes, left_seconds)
                 left_seconds -= self._time() - started
             if isinstance(answer, Download):
-                return answer
+                return replace(answer, waited_seconds=waited_seconds)
             target = self._follow(target, answer)
         raise EgressError("redirect_limit", f"more than {MAX_REDIRECTS} redirects")
 

@@ -14,7 +14,7 @@ class Claim:
     `alone`: the one in it is to run with nothing beside it. Alone and empty, and not outrun: such a one is next; claim
     again when nothing is held. `first` is where in the order the first document stood that could be claimed. `outrun`:
     there were some, but others took them all; claim again at once. `withheld` were passed over in the order, since they
-    have their share.
+    have their share. `exhausted`: it has looked for more than there were.
     """
 
     token: str
@@ -23,6 +23,7 @@ class Claim:
     first: float | None = None
     outrun: bool = False
     withheld: Sequence[Document] = ()
+    exhausted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,18 +96,19 @@ class Leases:
         """
         if self._unsure is not None:
             return await self._recovered(self._unsure)
-        front, withheld = self._recalled(shares), list[Document]()
+        front, withheld, exhausted = self._recalled(shares), list[Document](), False
         if not front:
             front = await self._front(width := self._spread.front(limit), start, shares)
+            exhausted = len(front) < limit
             if shares is not None:
                 front, withheld = shares.divide(front, width)
         token = secrets.token_hex(16)
         first = min((document[self._fields.order] for document in (*front[:1], *withheld[:1])), default=None)
         if not front or first is None:
-            return Claim(token, [], first=first, withheld=withheld)
+            return Claim(token, [], first=first, withheld=withheld, exhausted=exhausted)
         alone = self._is_suspect(front[0])
         if alone and beside:
-            return Claim(token, [], alone, first, withheld=withheld)
+            return Claim(token, [], alone, first, withheld=withheld, exhausted=exhausted)
         innocent = [document for document in front if not self._is_suspect(document)]
         candidates = front[:1] if alone else self._spread.pick(innocent, limit)
         if shares is not None:
@@ -132,7 +133,7 @@ class Leases:
             rest = [document_id for document_id in ids if document_id not in known]
             self._unsure = replace(unsure, ids=rest) if rest else None
             return claim
-        return replace(self._claim_of(unsure, held), withheld=withheld)
+        return replace(self._claim_of(unsure, held), withheld=withheld, exhausted=exhausted)
 
     async def _mark(self, wanted: Document, ids: Sequence[Any], lease: Document) -> list[Document]:
         """Puts the lease on what is wanted, and gives what has it: of one document in one round trip."""

@@ -86,7 +86,7 @@ async def serve(
             health=health,
             on_ready=lambda: process.announce(settings.local_url(port)),
         )
-        hosts = Hosts(settings.host_in_flight, documents.postponed, on_leave=holdings.wake)
+        hosts = Hosts(settings.host_in_flight, documents.postponed, slots=settings.in_flight, on_leave=holdings.wake)
         crew = Crew(
             documents,
             Attempts(settings, documents, pipeline, completion, hosts),

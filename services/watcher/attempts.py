@@ -69,7 +69,7 @@ class Attempts:
             settle()
             if isinstance(outcome, _Retry):
                 await self._put_off(image, outcome)
-            elif not await self._completion.finish(image, outcome, brief.total):
+            elif not await self._completion.finish(image, outcome, brief):
                 _log.info("image.fenced")
 
     async def _discard(self, image: HeldImage) -> None:
@@ -93,6 +93,7 @@ class Attempts:
                 image.url,
                 brief.options,
                 flow=image.request_id,
+                is_awaited=brief.is_awaited,
                 queued_seconds=queued_seconds,
                 on_download=partial(self._hosts.leave, image),
             )

@@ -12,6 +12,7 @@ from libs.imaging import Options
 from libs.mongo import patiently
 
 _KEPT = 1024
+_FEW = 64
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Brief:
     total: int
     trace: str
     created_at: datetime
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody may be waiting for just one of its images: it has at most 64. Else they go in batches."""
+        return self.total <= _FEW
 
     @cached_property
     def options(self) -> Options:

@@ -13,7 +13,7 @@ from libs.runtime import metrics
 
 _log = structlog.get_logger()
 _SECONDS_PER_IMAGE_LEFT = 0.0001
-_LONGEST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 1.0
 _LAST_CHECKS_SECONDS = 1.0
 
 
@@ -22,7 +22,7 @@ class Closing:
 
     A check behind every batch would be a good part of all that a watcher asks of the database. So behind a check the
     next one of the same request waits for as long as the images that were left will take at the very least, and never
-    longer than 0.2 s. Behind the last image there always is one.
+    longer than a second. Behind the last image there always is one.
     """
 
     def __init__(self, documents: Documents) -> None:

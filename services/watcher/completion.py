@@ -9,11 +9,12 @@ from libs.documents import Documents, HeldImage, Outcome, Output
 from libs.mongo import patiently
 from libs.runtime import metrics
 from libs.runtime.batches import Batches
+from services.watcher.briefs import Brief
 from services.watcher.closing import Closing, note_closed
 
 _BATCH = 64
 # An image at a time, a transaction would be half of all that a watcher asks of MongoDB. Its slot is free meanwhile.
-_PACE_SECONDS = 0.1
+_PACE_SECONDS = 0.25
 _MEGAPIXEL = 1e6
 
 
@@ -21,7 +22,7 @@ _MEGAPIXEL = 1e6
 class _Entry:
     image: HeldImage
     outcome: Outcome
-    total: int
+    brief: Brief
 
 
 class Completion:
@@ -30,30 +31,26 @@ class Completion:
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
         self._closing = Closing(documents)
-        # Somebody may be waiting for just the image of a small request.
-        self._of_small = Batches(self._write, most=_BATCH)
-        self._of_large = Batches(self._write, most=_BATCH, pace_seconds=_PACE_SECONDS)
+        self._awaited = Batches(self._write, most=_BATCH)
+        self._of_many = Batches(self._write, most=_BATCH, pace_seconds=_PACE_SECONDS)
 
-    async def finish(self, image: HeldImage, outcome: Outcome, total: int) -> bool:
-        """Returns once the outcome is durable; false when the image was no longer held, so that nothing was written.
-
-        `total` is how many images the request has.
-        """
-        entries = self._of_small if total <= _BATCH else self._of_large
-        return await entries.result(_Entry(image, outcome, total))
+    async def finish(self, image: HeldImage, outcome: Outcome, brief: Brief) -> bool:
+        """Returns once the outcome is durable; false when the image was no longer held, so that nothing was written."""
+        entries = self._awaited if brief.is_awaited else self._of_many
+        return await entries.result(_Entry(image, outcome, brief))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Writes while the context lasts; waits out a MongoDB that does not answer."""
         async with (
             self._closing.running(),
-            self._of_small.running("completion of small requests"),
-            self._of_large.running("completion of large requests"),
+            self._awaited.running("completion of small requests"),
+            self._of_many.running("completion of large requests"),
         ):
             yield
 
     async def _write(self, entries: Sequence[_Entry]) -> Sequence[bool]:
-        totals = {entry.image.request_id: entry.total for entry in entries}
+        totals = {entry.image.request_id: entry.brief.total for entry in entries}
         outcomes = [(entry.image, entry.outcome) for entry in entries]
         finished = await patiently(partial(self._documents.outcomes.write, outcomes, totals))
         # Every request of the batch, not only of what was finished: a write that errored may have counted before.

@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from libs.documents import HeldImage, Postponed
 from libs.leases import Claim, Shares
@@ -19,6 +19,7 @@ _POSTPONED_PAUSES = 10
 _POSTPONED_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
 _REMEMBERED = 4096
+_BACKLOG = 64
 
 
 class Hosts:
@@ -27,6 +28,12 @@ class Hosts:
     One that waits for a codec has what it wanted of its host, and makes room for the next.
     They stay where they are, so that the next of them starts as soon as one has ended. Where only such images were
     seen, others are looked for four times a second, and in between no more is claimed than these hosts have room for.
+
+    A claim costs nearly the same for one image as for several. So while there is a backlog, which is when 64 images
+    in a row were claimed without coming to the end of what is pending, several are claimed at once where that keeps
+    nothing idle: up to three quarters of a host's share wait in the session for the host, which has answered as many
+    before (they take no slot), and more are claimed when these are down to a quarter; and where half of the `slots`
+    wait for a codec, a quarter of them is to be free first.
 
     Where nothing but such images is found among the first 512, those behind the first 64 are put off, to see what is
     behind them: at first after a tenth of a second and for ten seconds, and while that brings nothing to light less
@@ -43,10 +50,12 @@ class Hosts:
         each: int,
         postponed: Postponed,
         *,
+        slots: int,
         on_leave: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._each = each
+        self._slots = slots
         self._postponed = postponed
         self._on_leave = on_leave
         self._clock = clock
@@ -57,22 +66,41 @@ class Hosts:
         self._left: set[HeldImage] = set()
         self._look_at = 0.0
         self._put_off: dict[str, deque[Document]] = {}
+        self._in_a_row = 0
+        self._answered: Counter[str] = Counter()
 
     def leave(self, image: HeldImage) -> None:
         """Nothing more is wanted of the host of `image`."""
         self._left.add(image)
+        self._answered[image.host] += 1
         self._on_leave()
 
     def shares(self, working: Iterable[HeldImage]) -> Shares:
         """What may be claimed beside what is worked on."""
-        return Shares("host", self._each, self._by_host(working), passing=self._passing)
+        counts = self._by_host(working)
+        held = {host: self._each - self._room(host, count) for host, count in counts.items()}
+        return Shares("host", self._each, held, passing=self._passing)
 
-    def limit(self, free: int, working: Iterable[HeldImage]) -> int:
+    def limit(self, free: int, working: Collection[HeldImage]) -> int:
         """How many images to claim now that there are `free` slots."""
-        if self._clock() >= self._look_at:
-            return free
         held = self._by_host(working)
-        return min(free, sum(max(0, self._each - held[host]) for host in self._barred))
+        free += sum(max(0, count - self._each) for count in held.values())
+        if self._has_backlog and free * 4 < self._slots <= len(self._left) * 2:
+            return 0
+        if self._clock() < self._look_at:
+            free = min(free, sum(self._room(host, held[host]) for host in self._barred))
+        return free
+
+    @property
+    def _has_backlog(self) -> bool:
+        return self._in_a_row >= _BACKLOG
+
+    def _room(self, host: str, held: int) -> int:
+        """How many more to claim of a host of which so many are held; where some may wait, none until several may."""
+        if not (self._has_backlog and self._answered[host] >= self._each):
+            return max(0, self._each - held)
+        room = self._each + self._each * 3 // 4 - held
+        return room if room * 2 >= self._each else 0
 
     @property
     def look_seconds(self) -> float:
@@ -81,6 +109,9 @@ class Hosts:
 
     async def make_way(self, claim: Claim, working: Iterable[HeldImage]) -> bool:
         """To be called after each claim, with what is worked on by then; true when it is worth to claim again."""
+        self._in_a_row = 0 if claim.exhausted else self._in_a_row + len(claim.documents)
+        if claim.exhausted or len(self._answered) > _REMEMBERED:
+            self._answered.clear()
         if claim.documents or not claim.withheld:
             if not {image["host"] for image in claim.documents} & self._barred:
                 # Twice what stood before others now: so the next claim reaches behind it, and does not read much more.

@@ -11,13 +11,16 @@ from hashlib import sha256
 from libs.documents import Output
 from libs.imaging import REVISION, Options
 from libs.mongo import patiently
+from libs.runtime.batches import Batches
 
 # Hashed in place in at most a millisecond; a thread for it costs a tenth of one.
 _IN_PLACE_BYTES = 1024 * 1024
 _KEPT = 4096
-# A query takes as much of the processors as half a millisecond of compressing, wherever it runs: so it costs them 3 %
-# of one core at the most, and an image waits for it no longer than for a slow file.
+_BATCH = 16
+# A query takes as much of the processors as half a millisecond of compressing, wherever it runs. An image that somebody
+# may be waiting for waits no longer for it than for a slow file, and one of many for no longer than for its slot.
 _PACE_SECONDS = 0.02
+_PACE_OF_MANY_SECONDS = 0.1
 
 
 async def key_of(body: bytes, options: Options) -> bytes:
@@ -29,31 +32,22 @@ async def key_of(body: bytes, options: Options) -> bytes:
 class Memory:
     """The outputs of this watcher that were made or reused lately, and behind them those of all images there are.
 
-    The documents are what remembers (`made_from`, see `Images`). They are asked for several keys in one query: while
-    one runs, and for `pace_seconds` from its beginning, the next keys gather. Failures are not remembered. Two watchers
-    that meet the same bytes at the same time both compress them.
+    The documents are what remembers (`made_from`, see `Images`). They are asked for several keys in one query. Failures
+    are not remembered. Two watchers that meet the same bytes at the same time both compress them.
     """
 
-    def __init__(
-        self,
-        made_from: Callable[[Sequence[bytes]], Awaitable[Mapping[bytes, Output]]],
-        *,
-        pace_seconds: float = _PACE_SECONDS,
-    ) -> None:
+    def __init__(self, made_from: Callable[[Sequence[bytes]], Awaitable[Mapping[bytes, Output]]]) -> None:
         self._made_from = made_from
-        self._pace_seconds = pace_seconds
         self._turns: dict[bytes, _Turn] = {}
         self._lately: OrderedDict[bytes, Output] = OrderedDict()
-        self._asked: dict[bytes, asyncio.Future[Output | None]] = {}
-        self._is_asked = asyncio.Event()
+        self._awaited = Batches(self._look, most=_BATCH, pace_seconds=_PACE_SECONDS)
+        self._of_many = Batches(self._look, most=_BATCH, pace_seconds=_PACE_OF_MANY_SECONDS)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Asks the documents while the context lasts; waits out a MongoDB that does not answer."""
-        async with asyncio.TaskGroup() as tasks:
-            looking = tasks.create_task(self._look(), name="memory")
+        async with self._awaited.running("memory"), self._of_many.running("memory of large requests"):
             yield
-            looking.cancel()
 
     @asynccontextmanager
     async def turn(self, key: bytes) -> AsyncIterator[None]:
@@ -68,14 +62,12 @@ class Memory:
             if not turn.users:
                 del self._turns[key]
 
-    async def recall(self, key: bytes) -> Output | None:
+    async def recall(self, key: bytes, *, is_awaited: bool) -> Output | None:
         """The output that was made under `key`, if any was; to be called in its turn."""
         if output := self._lately.get(key):
             self._lately.move_to_end(key)
             return output
-        answer = self._asked[key] = asyncio.get_running_loop().create_future()
-        self._is_asked.set()
-        if output := await answer:
+        if output := await (self._awaited if is_awaited else self._of_many).result(key):
             self.remember(output)
         return output
 
@@ -86,18 +78,9 @@ class Memory:
         if len(self._lately) > _KEPT:
             self._lately.popitem(last=False)
 
-    async def _look(self) -> None:
-        loop, next_at = asyncio.get_running_loop(), 0.0
-        while True:
-            await self._is_asked.wait()
-            await asyncio.sleep(max(0.0, next_at - loop.time()))  # at least what came with it is asked for with it
-            next_at = loop.time() + self._pace_seconds
-            self._is_asked.clear()
-            asked, self._asked = self._asked, {}
-            found = await patiently(partial(self._made_from, list(asked)))
-            for key, answer in asked.items():
-                if not answer.done():
-                    answer.set_result(found.get(key))
+    async def _look(self, keys: Sequence[bytes]) -> Sequence[Output | None]:
+        found = await patiently(partial(self._made_from, keys))
+        return [found.get(key) for key in keys]
 
 
 class _Turn:

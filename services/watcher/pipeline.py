@@ -58,12 +58,20 @@ class Pipeline:
         self._download_seconds = download_seconds
 
     async def process(
-        self, url: str, options: Options, *, flow: str, queued_seconds: float, on_download: Callable[[], None]
+        self,
+        url: str,
+        options: Options,
+        *,
+        flow: str,
+        is_awaited: bool,
+        queued_seconds: float,
+        on_download: Callable[[], None],
     ) -> Output:
         """The stored output; `queued_seconds` have passed from the upload to the claim.
 
-        Images of one `flow` do not wait for the codec behind another's. `on_download` is called when nothing more is
-        wanted of the source's host.
+        Images of one `flow` do not wait for the codec behind another's; what has been made before is looked up at once
+        for one that `is_awaited`, and for others together. `on_download` is called when nothing more is wanted of the
+        source's host.
 
         Raises:
             EgressError: the source could not be had.
@@ -71,17 +79,13 @@ class Pipeline:
             StorageError: the output could not be stored.
         """
         stages = _Stages()
-        stages.took("queue", queued_seconds)
-        with stages.timed("download"):
-            source = await self._downloader.download(
-                url, max_bytes=self._max_download_bytes, total_seconds=self._download_seconds
-            )
+        source = await self._downloaded(url, queued_seconds, stages)
         on_download()
         metrics.BYTES_IN.inc(len(source.body))
         try:
             key = await key_of(source.body, options)
             async with self._memory.turn(key):
-                output = await self._reused(key, stages)
+                output = await self._reused(key, stages, is_awaited=is_awaited)
                 if output is None:
                     output = await self._made(source.body, options, flow, key, stages)
                     self._memory.remember(output)
@@ -89,9 +93,22 @@ class Pipeline:
         finally:
             source.release()
 
-    async def _reused(self, key: bytes, stages: "_Stages") -> Output | None:
+    async def _downloaded(self, url: str, queued_seconds: float, stages: "_Stages") -> Download:
+        """The source; waiting for a turn at its host counts to the queue."""
+        began, waited_seconds = time.perf_counter(), 0.0
+        try:
+            source = await self._downloader.download(
+                url, max_bytes=self._max_download_bytes, total_seconds=self._download_seconds
+            )
+            waited_seconds = source.waited_seconds
+        finally:
+            stages.took("queue", queued_seconds + waited_seconds)
+            stages.took("download", time.perf_counter() - began - waited_seconds)
+        return source
+
+    async def _reused(self, key: bytes, stages: "_Stages", *, is_awaited: bool) -> Output | None:
         """The output of an earlier image that was made from the same, if the store still holds it."""
-        earlier = await self._memory.recall(key)
+        earlier = await self._memory.recall(key, is_awaited=is_awaited)
         if earlier is None or not await self._store.holds(earlier.name):
             return None
         metrics.IMAGES_REUSED.inc()

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from libs.documents import Documents, NewImage, NewRequest
+from libs.documents import Documents, HeldImage, NewImage, NewRequest
 from libs.egress import Download, EgressError
 from libs.imaging import Compressed, Options
+from libs.leases import Claim
+from services.watcher.hosts import Hosts
 from tests.integration.test_watcher import TRACE, states
 from tests.waiting import until
 from tests.watchers import Copying, Downloads, draining
@@ -156,3 +159,51 @@ async def test_a_host_is_given_the_time_that_it_asks_for(
         due_seconds = await documents.images.leases.next_due_seconds()
     assert due_seconds is not None
     assert least < due_seconds <= min(asked, 300)
+
+
+def held(host: str, count: int, first: int = 0) -> list[HeldImage]:
+    """Claimed images of one host."""
+    now = datetime.now(UTC)
+    return [HeldImage("r", n, f"http://{host}/{n}", host, n, 0, 0, 0, now, "t") for n in range(first, first + count)]
+
+
+async def backlog(hosts: Hosts, answered: int) -> None:
+    """64 images were claimed and there are more; so many of the host `answers` have been downloaded and are done."""
+    assert not await hosts.make_way(Claim("t", [{"host": "answers"}] * 64), [])
+    for image in held("answers", answered, first=1000):
+        hosts.leave(image)
+
+
+@pytest.mark.parametrize(
+    ("answered", "counts"),
+    [
+        pytest.param(8, {7: 7, 8: 6, 10: 4, 11: 0, 14: 0}, id="a host that has answered as many"),
+        pytest.param(7, {7: 1, 8: 0, 10: 0, 11: 0, 14: 0}, id="a host that has not"),
+    ],
+)
+async def test_some_images_of_a_host_that_answers_wait_for_it_and_several_are_claimed_at_once(
+    documents: Documents, answered: int, counts: Mapping[int, int]
+) -> None:
+    """In a backlog, beside so many of it there is room for so many more, and none before it is for several."""
+    hosts = Hosts(8, documents.postponed, slots=16)
+    await backlog(hosts, answered)
+    candidates = [{"host": "answers"}] * 20
+    for count, more in counts.items():
+        assert len(hosts.shares(held("answers", count)).admit(candidates)) == more, count
+    # Those that wait take no slot.
+    assert hosts.limit(16 - 14, held("answers", 14)) == 8
+    assert not await hosts.make_way(Claim("t", [{"host": "answers"}], exhausted=True), [])
+    assert len(hosts.shares(held("answers", 7)).admit(candidates)) == 1
+
+
+async def test_where_the_codec_is_slow_several_slots_are_free_before_more_is_claimed(documents: Documents) -> None:
+    """A quarter of them in a backlog, when half of them wait for the codec; else the first that is free is used."""
+    hosts, working = Hosts(8, documents.postponed, slots=16), [*held("one", 7), *held("other", 6)]
+    await backlog(hosts, 0)
+    for number, image in enumerate(working[:8]):
+        assert hosts.limit(3, working) == 3, number
+        hosts.leave(image)
+    assert hosts.limit(3, working) == 0
+    assert hosts.limit(4, working[:12]) == 4
+    await hosts.make_way(Claim("t", [], exhausted=True), working)
+    assert hosts.limit(1, working) == 1

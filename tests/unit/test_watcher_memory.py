@@ -45,14 +45,31 @@ async def test_keys_that_come_together_are_asked_for_together() -> None:
     """One query for those of one turn of the loop, and one for all that came while it ran."""
     images = Images(b"0", b"5")
     async with remembering(images) as memory, asyncio.TaskGroup() as tasks:
-        first = [tasks.create_task(memory.recall(b"%d" % n)) for n in range(3)]
+        first = [tasks.create_task(memory.recall(b"%d" % n, is_awaited=True)) for n in range(3)]
         await images.reached.wait()
-        then = [tasks.create_task(memory.recall(b"%d" % n)) for n in range(3, 9)]
+        then = [tasks.create_task(memory.recall(b"%d" % n, is_awaited=True)) for n in range(3, 9)]
         await asyncio.sleep(0)
         images.gate.set()
         found = [await task for task in first + then]
     assert images.asked == [{b"0", b"1", b"2"}, {b"%d" % n for n in range(3, 9)}]
     assert [answer and answer.key for answer in found] == [b"0", *[None] * 4, b"5", *[None] * 3]
+
+
+async def test_keys_of_images_that_nobody_waits_for_gather_for_a_while() -> None:
+    """Those that come one after the other while nothing runs are asked for together, and what is awaited is before."""
+    images = Images()
+    images.gate.set()
+    async with remembering(images) as memory, asyncio.TaskGroup() as tasks:
+        await memory.recall(b"first", is_awaited=False)
+        many = []
+        for n in range(4):
+            many.append(tasks.create_task(memory.recall(b"%d" % n, is_awaited=False)))
+            await asyncio.sleep(0)
+        await memory.recall(b"awaited", is_awaited=True)
+        assert images.asked == [{b"first"}, {b"awaited"}]
+        for task in many:
+            assert await task is None
+    assert images.asked == [{b"first"}, {b"awaited"}, {b"%d" % n for n in range(4)}]
 
 
 async def test_what_is_remembered_is_not_asked_for_again() -> None:
@@ -62,7 +79,7 @@ async def test_what_is_remembered_is_not_asked_for_again() -> None:
     async with remembering(images) as memory:
         memory.remember(output(b"made"))
         for key in (b"made", b"found", b"found", b"unknown", b"unknown"):
-            answer = await memory.recall(key)
+            answer = await memory.recall(key, is_awaited=True)
             assert (answer is None) == (key == b"unknown")
     assert images.asked == [{b"found"}, {b"unknown"}, {b"unknown"}]
 
@@ -71,8 +88,8 @@ async def test_one_that_no_longer_waits_for_its_answer_disturbs_nobody() -> None
     """Cancelled while the query runs: who asked with it gets the answer."""
     images = Images(b"other")
     async with remembering(images) as memory, asyncio.TaskGroup() as tasks:
-        leaves = tasks.create_task(memory.recall(b"leaves"))
-        other = tasks.create_task(memory.recall(b"other"))
+        leaves = tasks.create_task(memory.recall(b"leaves", is_awaited=True))
+        other = tasks.create_task(memory.recall(b"other", is_awaited=True))
         await images.reached.wait()
         leaves.cancel()
         await asyncio.wait([leaves])
@@ -90,7 +107,7 @@ async def test_the_same_bytes_wait_for_their_turn(end: str) -> None:
     async def work(memory: Memory, name: str) -> None:
         async with memory.turn(b"same"):
             log.append(name)
-            if await memory.recall(b"same") is None and name == "first":
+            if await memory.recall(b"same", is_awaited=True) is None and name == "first":
                 entered.set()
                 await release.wait()
                 if end == "failed":
@@ -112,13 +129,13 @@ async def test_the_same_bytes_wait_for_their_turn(end: str) -> None:
         release.set()
         await asyncio.gather(first, second, return_exceptions=True)
         assert log == ["first", "second", "second out"]
-        assert (await memory.recall(b"same") is None) == (end != "made")
+        assert (await memory.recall(b"same", is_awaited=True) is None) == (end != "made")
 
 
 async def work_of_another(memory: Memory) -> None:
     """Other bytes have a turn of their own."""
     async with memory.turn(b"other"):
-        assert await memory.recall(b"other") is None
+        assert await memory.recall(b"other", is_awaited=True) is None
 
 
 async def test_a_key_says_all_that_an_output_depends_on() -> None:
