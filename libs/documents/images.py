@@ -7,6 +7,7 @@ A URL that stands again in its request is an alias: a document without a state t
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from pymongo import IndexModel
 
@@ -22,8 +23,7 @@ _SAME_KEY = 16
 _UNFINISHED = ["pending", "delayed", "processing"]
 
 
-@dataclass(frozen=True, slots=True)
-class NewImage:
+class NewImage(NamedTuple):
     """One image URL of an upload.
 
     `position` counts the URLs of the request and `row` its rows, both from 0. `alias_of` is the position of the same
@@ -177,23 +177,30 @@ def next_rank(running: float | None, waiting: float | None) -> float:
 
 
 def _document(request_id: str, rank: float, image: NewImage) -> Document:
-    document = {
-        "_id": image_id(request_id, image.position),
-        "row": image.row,
-        "serial_number": image.serial_number,
-        "product_name": image.product_name,
-        "url": image.url,
-    }
-    if image.alias_of is not None:
-        return {**document, "alias_of": image.alias_of}
+    # Its fields by name one after the other would take twice as long, a million times.
+    position, row, serial_number, product_name, url, host, alias_of, copies = image
+    document_id = image_id(request_id, position)
+    if alias_of is not None:
+        return {
+            "_id": document_id,
+            "row": row,
+            "serial_number": serial_number,
+            "product_name": product_name,
+            "url": url,
+            "alias_of": alias_of,
+        }
     return {
-        **document,
-        "host": image.host,
+        "_id": document_id,
+        "row": row,
+        "serial_number": serial_number,
+        "product_name": product_name,
+        "url": url,
+        "host": host,
         "state": "pending",
-        "rank": rank + image.position,
+        "rank": rank + position,
         "attempts": 0,
         "lost_leases": 0,
-        "copies": image.copies,
+        "copies": copies,
     }
 
 

@@ -5,5 +5,14 @@ from .errors import EgressError
 from .policy import EgressPolicy
 from .retry_after import retry_after_seconds
 from .session import GuardedSession
+from .urls import CanonicalUrl
 
-__all__ = ["Download", "EgressError", "EgressPolicy", "GuardedSession", "Response", "retry_after_seconds"]
+__all__ = [
+    "CanonicalUrl",
+    "Download",
+    "EgressError",
+    "EgressPolicy",
+    "GuardedSession",
+    "Response",
+    "retry_after_seconds",
+]

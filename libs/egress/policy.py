@@ -9,7 +9,7 @@ from yarl import URL
 
 from .errors import EgressError
 from .ranges import carried, forbidden_range, isatap
-from .urls import parse_url
+from .urls import CanonicalUrl, canonical_url
 
 _LOOPBACKS = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
@@ -37,15 +37,19 @@ class EgressPolicy:
             EgressError: `bad_url`, `bad_scheme`, `credentials_in_url`, or `blocked_address` for a literal address in
                 whatever spelling and for the names of this machine (RFC 6761, 6.3).
         """
-        parsed = parse_url(url)
-        host = parsed.raw_host or ""
+        return URL(self.check(url).text, encoded=True)
+
+    def check(self, url: str) -> CanonicalUrl:
+        """As `check_url`, for who does not request it: to make a URL of it takes as long as all the rest."""
+        canonical = canonical_url(url)
+        host = canonical.host
         name = host.removesuffix(".")
         if name == "localhost" or name.endswith(".localhost"):
             if not any(self._allowed(address) for address in _LOOPBACKS):
                 raise blocked(f"{host} is this machine")
         elif ":" in host or name.rpartition(".")[2].isdecimal():
             self._check_literal(host)
-        return parsed
+        return canonical
 
     def check_address(self, address: str) -> None:
         """Refuses one address that a name resolved to or that is about to be dialled, e.g. `10.0.0.1`, `fe80::1%eth0`.

@@ -7,6 +7,7 @@ is encoded already.
 import re
 from functools import lru_cache
 from ipaddress import IPv6Address
+from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 from yarl import URL
@@ -22,17 +23,35 @@ _UNENCODED = re.compile(r"[^!#-;=?-\[\]_a-z|~]")
 # RFC 3986, appendix B, after the scheme: authority, path, query. `urlsplit` takes four times as long, and the million
 # URLs of a catalogue have few authorities, which it still judges.
 _PARTS = re.compile(r"(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?")
+# A URL that is in its one spelling but for its authority, as nearly all are; told in a third of the time.
+_PLAIN = re.compile(r"(https?)://([^/?#\x00-\x20\x7f\ud800-\udfff]*)(/[!$-;=?-\[\]_a-z|~]*(?<!\?))")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+class CanonicalUrl(NamedTuple):
+    """A URL in its one spelling, and its host as it will be dialled, without brackets."""
+
+    text: str
+    host: str
+
+
 def parse_url(text: str) -> URL:
-    """`text` as the URL to request: canonical host, path and query exactly as given, no fragment.
+    """`text` as the URL to request; see `canonical_url`."""
+    return URL(canonical_url(text).text, encoded=True)
+
+
+def canonical_url(text: str) -> CanonicalUrl:
+    """`text` with canonical host, path and query exactly as given, no fragment.
 
     Only characters that a URL cannot hold are percent-encoded (as UTF-8). A `?` with nothing after it is dropped.
 
     Raises:
         EgressError: `bad_scheme` for anything but http and https, `credentials_in_url`, `bad_url`.
     """
+    if plain := _PLAIN.fullmatch(text):
+        scheme, netloc, target = plain.groups()
+        authority, host = _authority(scheme, netloc)
+        return CanonicalUrl(f"{scheme}://{authority}{target}", host)
     if unsafe := _UNSAFE.search(text):
         raise EgressError(
             "bad_url", f"the URL has a character in it that no URL may have (U+{ord(unsafe.group()):04X})"
@@ -40,11 +59,11 @@ def parse_url(text: str) -> URL:
     scheme = _scheme(text)
     parts = _PARTS.match(text, len(scheme) + 1)
     netloc, path, query = parts.groups() if parts else ("", "", "")
-    authority = _authority(scheme, netloc or "")
+    authority, host = _authority(scheme, netloc or "")
     target = _UNENCODED.sub(_quoted, path or "/")
     if query:
         target += "?" + _UNENCODED.sub(_quoted, query)
-    return URL(f"{scheme}://{authority}{target}", encoded=True)
+    return CanonicalUrl(f"{scheme}://{authority}{target}", host)
 
 
 def redirect_url(current: URL, location: str) -> str:
@@ -73,7 +92,8 @@ def _scheme(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _authority(scheme: str, netloc: str) -> str:
+def _authority(scheme: str, netloc: str) -> tuple[str, str]:
+    """Host and port as they are written in the URL, and the host alone."""
     try:
         parts = urlsplit(f"{scheme}://{netloc}")
         port = parts.port
@@ -86,7 +106,8 @@ def _authority(scheme: str, netloc: str) -> str:
         raise EgressError("bad_url", "the URL names no host" if not host else "port 0 cannot be connected to")
     canonical = canonical_host(host)
     written = f"[{canonical}]" if isinstance(canonical, IPv6Address) else str(canonical)
-    return written if port in {None, _DEFAULT_PORTS[scheme]} else f"{written}:{port}"
+    is_default = port in {None, _DEFAULT_PORTS[scheme]}
+    return written if is_default else f"{written}:{port}", str(canonical)
 
 
 def _quoted(match: re.Match[str]) -> str:

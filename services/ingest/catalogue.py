@@ -136,9 +136,9 @@ class Catalogue:
         elif not url_cells.text:
             self._report(line, FIRST_COLUMN, "the URL cell is empty")
         else:
+            if number is not None and not self._problems:
+                self._spool.begin_row(number, name)
             self._images_of(url_cells, lines, separator)
-        if number is not None and not self._problems:
-            self._spool.add_row(number, name)
 
     def _images_of(self, cells: UrlCells, lines: Lines, separator: UrlSeparator) -> None:
         for column in cells.empty_columns():
@@ -168,7 +168,7 @@ class Catalogue:
         if len(url.split(None, 1)) > 1:
             return "a space stands inside a URL"
         try:
-            address = self._policy.check_url(url)
+            address = self._policy.check(url)
         except EgressError as error:
             return error.detail
         if not self._problems:

@@ -95,7 +95,7 @@ class Reading:
             Catalogue(self._policy, spool, max_images=self._max_images, checkpoint=self._checkpoint).read(
                 self._received()
             )
-            spool.flush()
+            spool.complete()
             return ReadCatalogue(spool, self._bytes, self._digest.hexdigest())
         except BaseException:
             spool.close()

@@ -1,30 +1,31 @@
 """Keeps the images of one upload on disk until all of it has been checked, and finds the URLs that repeat."""
 
+import marshal
 import sqlite3
 from collections.abc import Iterator
 from hashlib import blake2b
+from itertools import starmap
 from types import TracebackType
 from typing import Self
 
-from yarl import URL
-
 from libs.documents import NewImage
+from libs.egress import CanonicalUrl
 
 BATCH = 1_000
 """Images in one batch that goes to MongoDB."""
 
 _PAGE_CACHE_KIB = 8 * 1024
 _SCHEMA = """
-CREATE TABLE rows (row INTEGER PRIMARY KEY, serial_number INTEGER NOT NULL, product_name TEXT NOT NULL);
-CREATE TABLE images (
-  position INTEGER PRIMARY KEY, row INTEGER NOT NULL, url TEXT NOT NULL, host TEXT NOT NULL, digest BLOB NOT NULL
-);
-CREATE TABLE seen (digest BLOB PRIMARY KEY, first INTEGER NOT NULL, copies INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE batches (first INTEGER PRIMARY KEY, images BLOB NOT NULL);
+CREATE TABLE addresses (position INTEGER PRIMARY KEY, digest BLOB NOT NULL);
+CREATE TABLE repeats (position INTEGER PRIMARY KEY, first INTEGER NOT NULL, copies INTEGER NOT NULL);
 """
-_SEEN = "INSERT INTO seen VALUES (?, ?, 0) ON CONFLICT (digest) DO UPDATE SET copies = copies + 1"
-_ALL = """
-SELECT position, row, serial_number, product_name, url, host, nullif(first, position), iif(first = position, copies, 0)
-FROM images JOIN rows USING (row) JOIN seen USING (digest) ORDER BY position
+# Sorted, since an index on digests, which come in no order, would be read and written all over for each image.
+_FIND_REPEATS = """
+CREATE TABLE repeated AS
+  SELECT digest, min(position) AS first, count(*) - 1 AS copies FROM addresses GROUP BY digest HAVING copies > 0;
+CREATE UNIQUE INDEX repeated_digest ON repeated (digest);
+INSERT INTO repeats SELECT position, first, copies FROM addresses JOIN repeated USING (digest);
 """
 
 
@@ -41,8 +42,11 @@ class Spool:
             f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{_PAGE_CACHE_KIB};"
             f"{_SCHEMA} BEGIN;"
         )
-        self._rows: list[tuple[int, int, str]] = []
-        self._images: list[tuple[int, int, str, str, bytes]] = []
+        # The fields of `NewImage`; the last two are set when the repeats are known.
+        self._images: list[tuple[int, int, int, str, str, str, None, int]] = []
+        self._digests: list[tuple[int, bytes]] = []
+        self._row = (0, "")
+        self._is_complete = False
         self.rows = 0
         self.images = 0
 
@@ -58,42 +62,48 @@ class Spool:
         """Drops everything. Safe to call twice."""
         self._database.close()
 
-    def add_row(self, serial_number: int, product_name: str) -> None:
-        """Ends the row that the images added since the last call belong to."""
-        self._rows.append((self.rows, serial_number, product_name))
+    def begin_row(self, serial_number: int, product_name: str) -> None:
+        """Begins the row that the images added until the next call belong to."""
+        self._row = (serial_number, product_name)
         self.rows += 1
 
-    def add_image(self, url: str, address: URL) -> None:
-        """Adds an image to the row that is not ended yet: `url` as it was written, `address` as it is understood."""
-        digest = blake2b(str(address).encode(), digest_size=16).digest()
-        self._images.append((self.images, self.rows, url, (address.raw_host or "").removesuffix("."), digest))
+    def add_image(self, url: str, address: CanonicalUrl) -> None:
+        """Adds an image to the row: `url` as it was written, `address` as it is understood."""
+        position, host = self.images, address.host.removesuffix(".")
+        self._images.append((position, self.rows - 1, *self._row, url, host, None, 0))
+        self._digests.append((position, blake2b(address.text.encode(), digest_size=16).digest()))
         self.images += 1
         if len(self._images) >= BATCH:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        """Writes what is still held in memory. Raises `sqlite3.OperationalError` when the disk is full."""
-        execute = self._database.executemany
-        execute("INSERT INTO rows VALUES (?, ?, ?)", self._rows)
-        execute("INSERT INTO images VALUES (?, ?, ?, ?, ?)", self._images)
-        execute(_SEEN, [(digest, position) for position, _, _, _, digest in self._images])
-        self._rows, self._images = [], []
+    def _flush(self) -> None:
+        if self._images:
+            values = (self._images[0][0], marshal.dumps(self._images))
+            self._database.execute("INSERT INTO batches VALUES (?, ?)", values)
+            self._database.executemany("INSERT INTO addresses VALUES (?, ?)", self._digests)
+            self._images, self._digests = [], []
+
+    def complete(self) -> None:
+        """Writes what is still held in memory, and finds the URLs that repeat; nothing is added after it.
+
+        Raises:
+            sqlite3.OperationalError: the disk is full.
+        """
+        if not self._is_complete:
+            self._flush()
+            self._database.executescript(_FIND_REPEATS)
+            self._is_complete = True
 
     def batches(self) -> Iterator[list[NewImage]]:
         """All images in order, at most `BATCH` at a time."""
-        self.flush()
-        found = self._database.execute(_ALL)
-        while batch := found.fetchmany(BATCH):
-            yield [
-                NewImage(
-                    position=position,
-                    row=row,
-                    serial_number=serial_number,
-                    product_name=product_name,
-                    url=url,
-                    host=host,
-                    alias_of=alias_of,
-                    copies=copies,
+        self.complete()
+        for first, images in self._database.execute("SELECT first, images FROM batches ORDER BY first"):
+            # What it was dumped as here; nobody else can open the file.
+            batch = list(starmap(NewImage, marshal.loads(images)))  # noqa: S302
+            repeats = "SELECT * FROM repeats WHERE position >= ? AND position < ?"
+            for position, original, copies in self._database.execute(repeats, (first, first + len(batch))):
+                is_first = position == original
+                batch[position - first] = batch[position - first]._replace(
+                    alias_of=None if is_first else original, copies=copies if is_first else 0
                 )
-                for position, row, serial_number, product_name, url, host, alias_of, copies in batch
-            ]
+            yield batch

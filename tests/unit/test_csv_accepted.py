@@ -128,6 +128,19 @@ def test_a_repeated_url_is_an_alias_of_its_first_occurrence() -> None:
     assert {image.host for image in images} == {"picsum.photos"}
 
 
+def test_an_alias_may_stand_in_another_batch_than_its_first_occurrence() -> None:
+    """Repeats are found over the whole file, and told from the rows around them."""
+    rows = "".join(f"{n},P{n},https://a.example/{n % 1_500}\n" for n in range(3_100))
+    with Spool() as spool:
+        read(Catalogue(EgressPolicy(), spool, max_images=3_100), HEADER + rows)
+        images = [image for batch in spool.batches() for image in batch]
+
+    assert [image.position for image in images] == list(range(3_100))
+    assert [image.alias_of for image in images] == [None if n < 1_500 else n % 1_500 for n in range(3_100)]
+    assert [image.copies for image in images] == [2 if n < 100 else 1 if n < 1_500 else 0 for n in range(3_100)]
+    assert [image.product_name for image in images] == [f"P{n}" for n in range(3_100)]
+
+
 def test_a_host_is_the_same_with_and_without_the_dot_behind_it() -> None:
     """So that its share of a watcher's slots is one; the URLs are two, since a server may tell them apart."""
     with Spool() as spool:

@@ -6,9 +6,8 @@ from hashlib import sha256
 from threading import Event
 
 import pytest
-from yarl import URL
 
-from libs.egress import EgressPolicy
+from libs.egress import CanonicalUrl, EgressPolicy
 from services.ingest.catalogue import InvalidCatalogueError
 from services.ingest.reading import Reading
 from tests.unit.catalogues import HEADER
@@ -23,11 +22,11 @@ class Gate(EgressPolicy):
     reached: Event = field(default_factory=Event)
     opened: Event = field(default_factory=Event)
 
-    def check_url(self, url: str) -> URL:
+    def check(self, url: str) -> CanonicalUrl:
         """Waits at the gate."""
         self.reached.set()
         self.opened.wait()
-        return super().check_url(url)
+        return super().check(url)
 
 
 @pytest.fixture

@@ -218,3 +218,25 @@ def test_no_host_that_passes_is_another_address_to_the_c_library(host: str) -> N
         return
     assert info[4][0] == passed
     assert PUBLIC_ONLY.refusal(str(info[4][0])) is None
+
+
+def in_one_spelling(url: str) -> tuple[str, str] | str:
+    """The URL and its host, or the code of its refusal."""
+    try:
+        return PUBLIC_ONLY.check(url)
+    except EgressError as error:
+        return error.code
+
+
+parts = st.text(st.sampled_from("aZ09-._~:@!$&'()*+,;=%|[]/?#\\^`{}<>\" \t\n\x7f\ud800é€"), max_size=12)
+
+
+@given(st.sampled_from(["http", "https"]), st.sampled_from(["a.example", "B.Example:8080", "10.0.0.1"]) | parts, parts)
+@example("http", "a.example", "/?")
+@example("http", "a.example", "/a?b#c")
+@example("https", "a.example:443", "/a?b?")
+def test_a_url_is_read_the_same_whether_it_is_plain_or_not(scheme: str, authority: str, target: str) -> None:
+    """A scheme in capitals is not plain, and so has the rest taken apart piece by piece."""
+    rest = f"://{authority}{target}"
+
+    assert in_one_spelling(scheme + rest) == in_one_spelling(scheme.upper() + rest)
