@@ -156,24 +156,34 @@ async def test_a_success_right_before_the_stop_counts(documents: Documents, mong
 
 
 async def test_an_error_of_our_own_is_not_the_endpoints(documents: Documents, mongo_uri: str) -> None:
-    """It is tried again, and counts neither as its failure nor as its success."""
-    endpoint = await subscribe(documents, "http://h/")
-    await backdate(documents, endpoint, "failing_since", 5.1 * DAY)
+    """It is tried again, and counts neither as its failure nor as its success; another's failure does."""
+    innocent, failing = [await subscribe(documents, url) for url in (StumblingPoster.URL, "http://h/fails")]
+    for endpoint in (innocent, failing):
+        await backdate(documents, endpoint, "failing_since", 5.1 * DAY)
     await close_request(documents, None)
+
+    async def disabled() -> bool:
+        return not (await endpoint_now(documents, failing)).enabled
+
     async with notifying(notifier_settings(documents, mongo_uri), poster=StumblingPoster()):
-        [delivery] = await ended(documents, endpoint, 1)
-    now = await endpoint_now(documents, endpoint)
+        [delivery] = await ended(documents, innocent, 1)
+        await until(disabled, "the other one is disabled")
+    now = await endpoint_now(documents, innocent)
     assert [attempt.error for attempt in delivery.attempts] == ["internal_error"] * 2
     assert now.enabled
     assert now.failing_since is not None
 
 
 class StumblingPoster:
-    """Fails in a way nobody thought of."""
+    """Fails in a way nobody thought of at one URL, and gets an ordinary refusal from all others."""
+
+    URL = "http://h/stumbles"
 
     async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], total_seconds: float) -> Response:
-        """Raises."""
-        raise ZeroDivisionError(f"{url} {body!r} {headers} {total_seconds}")
+        """Raises, or says 500."""
+        if url == self.URL:
+            raise ZeroDivisionError(f"{body!r} {headers} {total_seconds}")
+        return Response(status=500, headers={}, body=b"", remote_address="192.0.2.1")
 
 
 async def test_two_notifiers_that_see_an_endpoint_go_tell_of_it_once(documents: Documents, mongo_uri: str) -> None:

@@ -10,6 +10,7 @@ from standardwebhooks import WebhookVerificationError
 
 from libs.documents import (
     Documents,
+    Endpoint,
     Failed,
     FailedImage,
     Failures,
@@ -235,6 +236,14 @@ async def test_an_endpoints_headers_are_sent_beside_darkrooms_own(documents: Doc
     assert ("X-Said", f"{REMOVED} {REMOVED}") in attempt.response.headers
 
 
+async def end(documents: Documents, endpoint: Endpoint, reason: str) -> None:
+    """Disables or deletes an endpoint, as the reason says of its deliveries."""
+    if reason == "endpoint_disabled":
+        await documents.endpoints.update(endpoint.id, enabled=False)
+    else:
+        await documents.endpoints.delete(endpoint.id)
+
+
 @pytest.mark.parametrize("reason", ["endpoint_disabled", "endpoint_deleted"])
 async def test_what_is_queued_for_an_endpoint_that_is_no_more_ends_without_a_post(
     documents: Documents, mongo_uri: str, reason: str
@@ -244,10 +253,7 @@ async def test_what_is_queued_for_an_endpoint_that_is_no_more_ends_without_a_pos
         endpoint = await subscribe(documents, receiver.url)
         await close_request(documents, None)
         assert await Announcer(documents, base_url="http://d", stop=Stop()).announce() == 1
-        if reason == "endpoint_disabled":
-            await documents.endpoints.update(endpoint.id, enabled=False)
-        else:
-            await documents.endpoints.delete(endpoint.id)
+        await end(documents, endpoint, reason)
         async with notifying(notifier_settings(documents, mongo_uri)):
             [delivery] = await ended(documents, endpoint, 1)
     assert (delivery.state, delivery.reason, delivery.attempts_made) == ("failed", reason, 0)
@@ -267,10 +273,7 @@ async def test_what_is_queued_again_for_an_endpoint_that_is_no_more_keeps_its_at
         redelivery = await documents.delivery_log.redeliver(failed.webhook_id)
         assert redelivery is not None
         assert redelivery.queued
-        if reason == "endpoint_disabled":
-            await documents.endpoints.update(endpoint.id, enabled=False)
-        else:
-            await documents.endpoints.delete(endpoint.id)
+        await end(documents, endpoint, reason)
         async with notifying(notifier_settings(documents, mongo_uri)):
             [delivery] = await ended(documents, endpoint, 1)
     assert (delivery.state, delivery.reason, delivery.attempts_made) == ("failed", reason, 0)

@@ -71,6 +71,17 @@ async def test_the_document_lists_every_api_route_and_nothing_else(documents: Do
         assert operation["summary"]
 
 
+async def test_the_one_body_that_may_be_left_out_is_known_by_that(documents: Documents, tmp_path: Path) -> None:
+    """A rotation needs none; clients that are generated from the document need not make one up."""
+    async with ingesting(documents, tmp_path) as ingest:
+        paths = (await specification(ingest))["paths"]
+
+    bodies = {path: methods["post"].get("requestBody") for path, methods in paths.items() if "post" in methods}
+    assert [path for path, body in bodies.items() if body and not body["required"]] == [
+        "/api/webhooks/{endpoint_id}/rotate"
+    ]
+
+
 async def operations(ingest: Ingest) -> int:
     """How many the document has."""
     return sum(len(methods) for methods in (await specification(ingest))["paths"].values())
