@@ -7,15 +7,17 @@ import asyncio
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from aiohttp import AddrInfoType, ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
+from yarl import URL
 
 from .errors import BlockedDialError, EgressError
 from .policy import EgressPolicy, blocked
@@ -23,7 +25,12 @@ from .policy import EgressPolicy, blocked
 MAX_KEPT = 256
 """Connections open at once of which more are not kept: many systems give a process 1,024 descriptors."""
 
+OLDEST_SECONDS = 60.0
+"""How long after it was dialled a connection is used: a name that gets another address is soon followed there."""
+
 _LOOKUPS = 64
+_MISTRUST_SECONDS = 300.0
+_MISTRUSTED = 10_000
 
 
 class SystemResolver(AbstractResolver):
@@ -118,37 +125,47 @@ class GuardedResolver(AbstractResolver):
 class GuardedConnector(TCPConnector):
     """Opens no socket to a forbidden address, and keeps only connections that are safe to use again.
 
-    The session bounds the number of connections in use; of those that are kept, `MAX_KEPT` bounds it.
+    They are kept for `idle_seconds`. The session bounds the number of connections in use; of those that are kept,
+    `MAX_KEPT` bounds it.
     """
 
     def __init__(
-        self, policy: EgressPolicy, resolver: AbstractResolver, *, tls: ssl.SSLContext | None, keep_alive: bool
+        self, policy: EgressPolicy, resolver: AbstractResolver, *, tls: ssl.SSLContext | None, idle_seconds: float
     ) -> None:
         super().__init__(
             resolver=GuardedResolver(policy, resolver),
             socket_factory=_socket_factory(policy),
             ssl=tls if tls is not None else True,
-            force_close=not keep_alive,
+            keepalive_timeout=idle_seconds,
             limit=0,
         )
-        self._dialled: WeakSet[ResponseHandler] = WeakSet()
+        self._dialled: WeakKeyDictionary[ResponseHandler, float] = WeakKeyDictionary()
+        self._mistrusted: dict[tuple[str | None, int | None], float] = {}
+
+    def mistrust(self, url: URL) -> None:
+        """Uses no connection to the server of `url` twice for five minutes: it has ended one under a request."""
+        if len(self._mistrusted) >= _MISTRUSTED:
+            self._mistrusted.clear()
+        self._mistrusted[url.raw_host, url.port] = time.monotonic() + _MISTRUST_SECONDS
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
         """A new connection, or a kept one on which nothing has come since its last answer.
 
         aiohttp would take what a server sends unasked for the answer to the next request.
         """
+        now = time.monotonic()
+        trusted = now >= self._mistrusted.get((req.url.raw_host, req.url.port), 0.0)
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
-            if protocol is None or protocol not in self._dialled:
+            if protocol is None or (dialled := self._dialled.get(protocol)) is None:
                 break
-            if not protocol.should_close:
+            if trusted and now < dialled + OLDEST_SECONDS and not protocol.should_close:
                 return connection
             connection.close()
         if protocol is not None:
-            self._dialled.add(protocol)
-            if len(self._dialled) > MAX_KEPT:
+            self._dialled[protocol] = now
+            if not trusted or len(self._dialled) > MAX_KEPT:
                 protocol.force_close()
         return connection
 

@@ -25,6 +25,7 @@ from .urls import redirect_url
 MAX_REDIRECTS = 10
 MAX_LOGGED_BYTES = 16 * 1024
 
+_IDLE_SECONDS = 15.0  # as aiohttp has it
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Without this header aiohttp offers gzip; no body is ever decompressed here, so that none can be a bomb.
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "Darkroom"}
@@ -38,9 +39,11 @@ class GuardedSession:
     `connect_seconds` bounds name resolution, connecting and the TLS handshake together. A download has `head_seconds`
     for each of its header sections, connecting included, and its body may go slower than a kilobyte a second for
     `stall_seconds`. Bodies of downloads take `memory_bytes` together, and one beside them, until they are released; a
-    download waits for memory up to `room_seconds` each time, and that counts to none of its deadlines. No proxies, no
-    cookies, no credentials from the environment. `resolver` and `tls` replace the system's; a resolver that is handed
-    in is its owner's to close.
+    download waits for memory up to `room_seconds` each time, and that counts to none of its deadlines. A POST takes no
+    connection that was idle for longer than `post_idle_seconds`: one that its server is just closing would look like a
+    failed delivery, and servers close theirs after two seconds (gunicorn), five (Node, Apache, Uvicorn) or more. No
+    proxies, no cookies, no credentials from the environment. `resolver` and `tls` replace the system's; a resolver that
+    is handed in is its owner's to close.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class GuardedSession:
         stall_seconds: float = 10,
         host_in_flight: int,
         busy_seconds: float = 10,
+        post_idle_seconds: float = 1,
         memory_bytes: int = 256 * 2**20,
         room_seconds: float = 30,
         resolver: AbstractResolver | None = None,
@@ -63,6 +67,7 @@ class GuardedSession:
         self._stall_seconds = stall_seconds
         self._slots = HostSlots(host_in_flight)
         self._busy_seconds = busy_seconds
+        self._post_idle_seconds = post_idle_seconds
         self._allowance = Allowance(memory_bytes)
         self._room_seconds = room_seconds
         self._resolver = resolver
@@ -76,10 +81,9 @@ class GuardedSession:
             if resolver is None:
                 resolver = SystemResolver()
                 stack.push_async_callback(resolver.close)
-            self._downloads = await stack.enter_async_context(self._session(resolver, keep_alive=True))
-            # A POST never takes a connection from a pool: one that had gone stale would look like a failed delivery,
-            # and whether the receiver had read it could not be told.
-            self._posts = await stack.enter_async_context(self._session(resolver, keep_alive=False))
+            self._downloads = await stack.enter_async_context(self._session(self._connector(resolver, _IDLE_SECONDS)))
+            self._dialling = self._connector(resolver, self._post_idle_seconds)
+            self._posts = await stack.enter_async_context(self._session(self._dialling))
             self._open = stack.pop_all()
         return self
 
@@ -114,10 +118,12 @@ class GuardedSession:
         raise EgressError("redirect_limit", f"more than {MAX_REDIRECTS} redirects")
 
     async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], total_seconds: float) -> Response:
-        """Sends `body` once, on a connection of its own, and returns the answer whatever its status is.
+        """Sends `body` once and returns the answer whatever its status is.
 
         A redirect is an answer like any other. The header section decides: a body that stalls, breaks off or never ends
-        is cut, and what arrived of its first 16 KiB is returned.
+        is cut, and what arrived of its first 16 KiB is returned. The connection may be that of an earlier POST whose
+        answer was read to its end. When it ends without an answer, this POST has failed and is not repeated, since the
+        server may have read it; the next ones to that server have a connection of their own each.
 
         Raises:
             EgressError: `bad_url`, `bad_scheme`, `credentials_in_url`, `blocked_address`, or no answer (`dns_error`,
@@ -137,6 +143,8 @@ class GuardedSession:
                         logged += some
             except (aiohttp.ClientError, OSError) as error:
                 if response is None:
+                    if _ended_under(error):
+                        self._dialling.mistrust(target)
                     failure = from_transport(error, host)
                     # An image with a bad certificate is the uploader's to replace; a receiver's owner renews it.
                     failure.retryable |= failure.code == "tls_error"
@@ -185,9 +193,12 @@ class GuardedSession:
             raise EgressError("bad_scheme", f"{current.host} redirects from https to http")
         return target
 
-    def _session(self, resolver: AbstractResolver, *, keep_alive: bool) -> aiohttp.ClientSession:
+    def _connector(self, resolver: AbstractResolver, idle_seconds: float) -> GuardedConnector:
+        return GuardedConnector(self._policy, resolver, tls=self._tls, idle_seconds=idle_seconds)
+
+    def _session(self, connector: GuardedConnector) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=GuardedConnector(self._policy, resolver, tls=self._tls, keep_alive=keep_alive),
+            connector=connector,
             # The total deadline is each call's own; aiohttp's would end while the body of an accepted POST is read.
             timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -196,3 +207,9 @@ class GuardedSession:
             trust_env=False,
             response_class=PeerResponse,
         )
+
+
+def _ended_under(error: Exception) -> bool:
+    """Whether a connection that was made has ended without an answer."""
+    made = not isinstance(error, aiohttp.ClientConnectorError)
+    return made and isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)

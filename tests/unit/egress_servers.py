@@ -44,10 +44,7 @@ class RawServer:
             with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 self.heads.append(head)
-                length = next(
-                    (line[15:] for line in head.lower().splitlines() if line.startswith("content-length:")), "0"
-                )
-                self.bodies.append(await reader.readexactly(int(length)))
+                self.bodies.append(await reader.readexactly(_content_length(head)))
                 async with self._came:
                     self._came.notify_all()
                 await self._answer(reader, writer)
@@ -66,6 +63,10 @@ class RawServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _content_length(head: str) -> int:
+    return next((int(line[15:]) for line in head.lower().splitlines() if line.startswith("content-length:")), 0)
 
 
 class KeepingServer:
@@ -89,7 +90,9 @@ class KeepingServer:
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while True:
-                    path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                    path = head.split()[1]
+                    await reader.readexactly(_content_length(head))
                     self.paths.append(path)
                     await (self._reply(path, writer) or asyncio.sleep(0))
                     await writer.drain()
