@@ -12,7 +12,8 @@ from libs.runtime import metrics
 from libs.runtime.batches import Batches
 
 _log = structlog.get_logger()
-_BATCH = 64
+_BATCH = 128
+_PACE_SECONDS = 0.01  # in which endings gather under load: one call costs about the same for one as for sixteen
 
 
 class Ledger:
@@ -23,7 +24,7 @@ class Ledger:
 
     def __init__(self, deliveries: Deliveries) -> None:
         self._deliveries = deliveries
-        self._endings = Batches(self._record, most=_BATCH)
+        self._endings = Batches(self._record, most=_BATCH, pace_seconds=_PACE_SECONDS)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

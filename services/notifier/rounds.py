@@ -50,8 +50,9 @@ class Rounds:
 
     async def _round(self, *, sweeps: bool) -> bool:
         tended = await self._sweep() if sweeps and time.monotonic() >= self._next_sweep else 0
-        started = await self._courier.fill()
+        # What is announced is started at once: what was there before is being started whenever a slot comes free.
         announced = await self._announcer.announce()
+        started = await self._courier.fill()
         told = await self._announcer.tell()
         return bool(tended or announced or started or told)
 

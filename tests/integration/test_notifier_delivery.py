@@ -249,7 +249,7 @@ async def test_an_endpoint_that_hangs_leaves_the_others_their_slots(documents: D
         stuck = [await close_request(documents, hanging.url) for _ in range(10)]
         for _ in range(10):
             await close_request(documents, healthy.url)
-        async with notifying(notifier_settings(documents, mongo_uri, webhook_in_flight=8, sweep_seconds=3600)):
+        async with notifying(notifier_settings(documents, mongo_uri, webhook_in_flight=32, sweep_seconds=3600)):
             await healthy.first(10)
             states = Counter([(await documents.deliveries.of_request(one))[0].state for one in stuck])
             assert states == {"processing": 2, "pending": 8}
