@@ -12,6 +12,7 @@ from typing import Any
 from libs.runtime.tether import tethered
 
 _ANSWER_SECONDS = 300.0
+_LONGEST_LINE = 2**24
 
 
 def say(**values: Any) -> None:
@@ -57,6 +58,7 @@ async def child(module: str, *arguments: str) -> AsyncIterator[Child]:
         cwd=Path(__file__).parents[2],
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        limit=_LONGEST_LINE,
     )
     try:
         yield Child(process)
