@@ -1,7 +1,7 @@
 """What came of an image: the compressed one, and how it came to be."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from libs.mongo import Document
@@ -48,11 +48,12 @@ class Output:
 
     def facts(self) -> Document:
         """What is known of it, without its name and its key."""
-        facts = asdict(self)
-        del facts["name"], facts["key"]
-        return facts
+        return {name: getattr(self, name) for name in _FACTS}
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Output":
         """The output in a subdocument."""
         return cls(**{name: document[name] for name in cls.__slots__ if name in document})
+
+
+_FACTS = [name for name in Output.__slots__ if name not in {"name", "key"}]
