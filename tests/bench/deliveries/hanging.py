@@ -22,7 +22,6 @@ async def hanging(endpoints: int) -> bool:
             await on.receiver.behave(hanging=silent)
             hurt.append(Percentiles.of(await notified(on, silent=silent)))
             await on.receiver.behave()
-            await on.forget()
     within = True
     for name in ("p50", "p95", "p99"):
         before, beside = [getattr(run, name) for run in unhurt], [getattr(run, name) for run in hurt]

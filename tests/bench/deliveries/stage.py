@@ -38,20 +38,19 @@ class Stage:
 
     @asynccontextmanager
     async def notifier(self) -> AsyncIterator[Service]:
-        """One notifier, a process with the default settings, until the end of the context."""
+        """One notifier, a process with the default settings, until the end of the context.
+
+        It is killed, since a stop waits for endpoints that hang; what it leaves undone is removed behind it.
+        """
         async with started("notifier", self.env, self.folder, number=next(self._numbers)) as service:
             yield service
-            await service.stop()
+        await self.documents.mongo.collection("deliveries").delete_many({})
 
     async def store(self, count: int) -> None:
         """Stores pending deliveries, to one endpoint after the other."""
         urls = itertools.islice(itertools.cycle(self.receiver.urls), count)
         while some := [news(url) for url in itertools.islice(urls, _STORED_AT_ONCE)]:
             await self.documents.mongo.transaction(partial(self.documents.deliveries.add, some))
-
-    async def forget(self) -> None:
-        """Removes the deliveries, so that the next notifier finds nothing left over."""
-        await self.documents.mongo.collection("deliveries").delete_many({})
 
     async def received(self, count: int, *, seconds: float = 120.0) -> None:
         """Returns once so many have come to the receiver; TimeoutError when they have not in time."""
