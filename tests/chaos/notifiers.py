@@ -29,6 +29,7 @@ from tests.chaos import oracle
 from tests.chaos.fleet import Replica
 from tests.chaos.run import SETTINGS
 from tests.completions import Completions
+from tests.fail_points import short_transactions
 from tests.processes import SECRET, environment
 from tests.receivers import Received, receiving
 from tests.waiting import until
@@ -36,6 +37,7 @@ from tests.waiting import until
 REPLICAS = 3
 _PER_SECOND = 500.0
 _LONGEST_PAUSE_SECONDS = 0.25
+_TRANSACTION_SECONDS = 3  # for which what a killed notifier was announcing stays locked
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ async def run(folder: Path, *, seed: int, deliveries: int, kills: int) -> Report
         env = environment(embedded.uri, folder, **SETTINGS)
         mongo = Mongo.connect(embedded.uri, env["DATABASE_NAME"], operation_seconds=60)
         stack.callback(mongo.close)
+        await stack.enter_async_context(short_transactions(mongo, _TRANSACTION_SECONDS))
         documents = Documents(mongo, lease_seconds=3600)
         await documents.ensure_indexes()
         fleet = [Replica("notifier", number, env, folder) for number in range(REPLICAS)]
