@@ -26,6 +26,7 @@ from libs.imaging.limits import check_output, check_size
 from libs.imaging.options import Options
 from libs.imaging.picture import Picture
 from libs.imaging.reasons import ImageError
+from libs.imaging.rows import StillPng
 from libs.imaging.sniff import SourceFormat
 
 # Importing a plugin registers it. Image.open would import all there are for a name it does not know yet.
@@ -69,7 +70,11 @@ def decode(data: bytes, source: SourceFormat, form: Form, options: Options) -> D
     containers.check_whole(data, source, options.max_pixels)
     facts = png.parse(data, options.max_pixels) if source is SourceFormat.PNG else None
     with failures_as_reasons():
-        image = opened(_readable(data, source, facts), source, options.max_pixels)
+        if facts is not None:
+            image: Image.Image = StillPng(data, facts)
+        else:
+            readable = webp.readable(data) if source is SourceFormat.WEBP else data
+            image = opened(readable, source, options.max_pixels)
         stored = image.size
         animated = facts.animated if facts else source in _ANIMATED and _is_animated(image)
         if source is SourceFormat.GIF:
@@ -80,7 +85,6 @@ def decode(data: bytes, source: SourceFormat, form: Form, options: Options) -> D
         check_output(*size, form)
         image.load()
         if facts is not None:
-            _check_rows(image, facts, data)
             _rescale_transparency(image, facts)
             turned = exif.orientation(image.info.get("exif", b""))  # it may stand behind the pixels
         if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -147,13 +151,6 @@ def _is_animated(image: Image.Image) -> bool:
         return True
 
 
-def _readable(data: bytes, source: SourceFormat, facts: png.Png | None) -> bytes:
-    """The file without what Pillow would misunderstand."""
-    if facts is not None:
-        return facts.readable(data)
-    return webp.readable(data) if source is SourceFormat.WEBP else data
-
-
 def _clean(data: bytes, source: SourceFormat, image: Image.Image, kept: bytes) -> bytes | None:
     """The file without metadata, for the formats that are written too."""
     profile = icc.usable(image.info.get("icc_profile"), icc.GRAY if image.mode in {"1", "L", "LA"} else icc.RGB)
@@ -182,13 +179,6 @@ def _black_is_zero(image: TiffImagePlugin.TiffImageFile) -> Image.Image:
     if image.mode != "I;16" or image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) != 0:
         return image
     return image.point(lambda sample: sample * -1 + 65_535)
-
-
-def _check_rows(image: Image.Image, facts: png.Png, data: bytes) -> None:
-    """Pillow leaves rows black for which a well-formed file has no data; looked into only where that may be."""
-    last_row = image.crop((0, facts.height - 1, facts.width, facts.height))
-    if (facts.interlaced or last_row.getbbox(alpha_only=False) is None) and not facts.has_all_rows(data):
-        raise ImageError("truncated", "rows are missing at the bottom")
 
 
 def _rescale_transparency(image: Image.Image, facts: png.Png) -> None:

@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from isal.isal_zlib import crc32
+
 from libs.imaging.limits import MAX_CHUNKS, check_size
 from libs.imaging.reasons import ImageError
 
@@ -19,12 +21,11 @@ _SHOWN = frozenset({b"tRNS", b"iCCP", b"eXIf"})
 # What a picture looks the same by: transparency, and how to read its colours. The first is any viewer's, an animation's
 # further frames are not.
 _PICTURE = _CRITICAL | {b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"sBIT"}
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # for each colour type
 _INDEXED = 3
 _MOST_COLOURS = 256
-_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _INFLATE_BYTES = 1 << 20
 _MOST_TEXT_BYTES = 16 << 20
+_NO_PIXELS = struct.pack(">I4sI", 0, b"IDAT", crc32(b"IDAT"))
 
 Place = tuple[int, int]
 """Where something begins in a file, and where it has ended."""
@@ -32,22 +33,19 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Png:
-    """The header of a PNG file, where its image data lie, and the bodies of the chunks that Pillow is to see."""
+    """The header of a PNG file, and where its image data lie.
+
+    `shown` is a file of what Pillow is to see: a still picture without the chunks that it could misunderstand, and
+    without its image data, which `libs.imaging.rows` unpacks.
+    """
 
     width: int
     height: int
     bit_depth: int
     colour_type: int
-    interlaced: bool
     animated: bool = False
     image_data: tuple[Place, ...] = ()
-    shown: tuple[Place, ...] = ()
-
-    def readable(self, data: bytes) -> bytes:
-        """The file as a still picture, without the chunks that Pillow could misunderstand."""
-        if sum(end - start + 12 for start, end in self.shown) + _SIGNATURE_BYTES == len(data):
-            return data
-        return data[:_SIGNATURE_BYTES] + b"".join(data[start - 8 : end + 4] for start, end in self.shown)
+    shown: bytes = b""
 
     def transparency_in_8_bits(self, value: int) -> int:
         """A sample value of this file, as its transparency chunk states it, on the scale that Pillow decodes to."""
@@ -55,25 +53,6 @@ class Png:
             return value >> 8
         most = (1 << self.bit_depth) - 1
         return (value & most) * 255 // most  # only the lowest bits of the two bytes count (11.3.1.1)
-
-    def has_all_rows(self, data: bytes) -> bool:
-        """Whether the image data unpack to as many bytes as all rows take. Unpacks them, in constant memory."""
-        missing = self._bytes_of_rows()
-        inflate = zlib.decompressobj()
-        for start, end in self.image_data:
-            packed = data[start:end]
-            while packed and missing > 0:
-                missing -= len(inflate.decompress(packed, _INFLATE_BYTES))
-                packed = inflate.unconsumed_tail
-        return missing <= 0
-
-    def _bytes_of_rows(self) -> int:
-        bits = self.bit_depth * _SAMPLES.get(self.colour_type, 1)
-        total = 0
-        for left, top, step, row_step in _ADAM7 if self.interlaced else ((0, 0, 1, 1),):
-            width, height = -(-(self.width - left) // step), -(-(self.height - top) // row_step)
-            total += height * (1 + (width * bits + 7) // 8) if width > 0 and height > 0 else 0
-        return total
 
 
 def parse(data: bytes, max_pixels: int) -> Png:
@@ -103,29 +82,30 @@ class _Walk:
         self._header = header
         self._seen: set[bytes] = set()
         self._image_data: list[Place] = []
-        self._shown: list[Place] = []
+        self._shown = [data[:_SIGNATURE_BYTES]]
         self._colours = 0
         self._frames = 0
         self._text_bytes = 0
 
     def result(self) -> Png:
         """The facts, after the last chunk."""
-        image_data, shown = tuple(self._image_data), tuple(self._shown)
-        return replace(self._header, animated=self._frames > 1, image_data=image_data, shown=shown)
+        image_data = tuple(self._image_data)
+        return replace(self._header, animated=self._frames > 1, image_data=image_data, shown=b"".join(self._shown))
 
     def critical(self, kind: bytes, start: int, end: int) -> None:
         """Takes a chunk without which there is no picture; raises `corrupt` for what cannot stand where it does."""
-        if zlib.crc32(memoryview(self._data)[start - 4 : end]) != self._sum(end):
+        if crc32(memoryview(self._data)[start - 4 : end]) != self._sum(end):
             raise ImageError("corrupt", f"wrong check sum of chunk {kind!r}")
         if kind == b"IDAT":
             self._begin_pixels()
             self._image_data.append((start, end))
-        elif kind in self._seen:
+            return
+        if kind in self._seen:
             raise ImageError("corrupt", f"has two chunks {kind!r}")
-        elif kind == b"PLTE" and self._header.colour_type == _INDEXED:
+        if kind == b"PLTE" and self._header.colour_type == _INDEXED:
             self._colours = _colours(end - start)
         self._seen.add(kind)
-        self._shown.append((start, end))
+        self._show(start, end)
 
     def ancillary(self, kind: bytes, start: int, end: int) -> None:
         """Takes what is wanted of the others; what is broken or stands in the wrong place is passed over."""
@@ -137,7 +117,10 @@ class _Walk:
             self._seen.add(kind)
         elif kind in _SHOWN and kind not in self._seen and self._is_usable(kind, self._data[start:end], self._sum(end)):
             self._seen.add(kind)
-            self._shown.append((start, end))
+            self._show(start, end)
+
+    def _show(self, start: int, end: int) -> None:
+        self._shown.append(self._data[start - 8 : end + 4])
 
     def _check_text(self, packed: bytes) -> None:
         """Nobody reads texts; but one that unpacks to megabytes is meant to do harm, and so is the file."""
@@ -149,13 +132,14 @@ class _Walk:
     def _begin_pixels(self) -> None:
         if self._image_data:
             return
+        self._shown.append(_NO_PIXELS)
         if self._header.colour_type == _INDEXED and not self._colours:
             raise ImageError("corrupt", "the palette is missing")
         if self._frames and b"fcTL" not in self._seen:
             self._frames += 1  # beside the animation, for viewers that know none
 
     def _is_usable(self, kind: bytes, body: bytes, wanted_sum: int) -> bool:
-        if zlib.crc32(kind + body) != wanted_sum:
+        if crc32(kind + body) != wanted_sum:
             return False
         if kind == b"eXIf":
             return True
@@ -175,12 +159,12 @@ def _header(data: bytes) -> Png:
     header = data[_SIGNATURE_BYTES : _SIGNATURE_BYTES + 25]
     if len(header) < 25:
         raise ImageError("truncated", "ends within the header")
-    length, kind, width, height, bit_depth, colour_type, interlaced = struct.unpack_from(">I4sIIBBxxB", header)
+    length, kind, width, height, bit_depth, colour_type = struct.unpack_from(">I4sIIBB", header)
     if kind == b"CgBI":
         raise ImageError("unsupported_format", "Apple's variant of PNG is not supported")
     if kind != b"IHDR" or length != 13:
         raise ImageError("corrupt", "does not begin with a header")
-    return Png(width, height, bit_depth, colour_type, bool(interlaced))
+    return Png(width, height, bit_depth, colour_type)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -250,4 +234,4 @@ def cleaned(data: bytes, exif: bytes, *, with_profile: bool) -> bytes:
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc32(kind + body))
