@@ -122,6 +122,8 @@ class Bench:
         await self._host.counted()
         await asyncio.sleep(WINDOW_SECONDS)
         counted = await self._host.counted()
+        if not counted.answers:
+            raise RuntimeError("there was no work left; give more")
         return counted.per_second, counted.most_at_once, meter.read()
 
     async def close(self) -> None:
@@ -132,6 +134,7 @@ class Bench:
 async def scale(kind: Kind) -> bool:
     """Measures one kind of replica; true when it scales."""
     best = kind.in_flight * 1000 / PAUSE_MILLISECONDS
+    work = max(20_000, round(best * sum(REPLICAS) * (WARM_UP_SECONDS + WINDOW_SECONDS)))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with EmbeddedMongo(folder / "mongo") as embedded, slow_host(kind.ports) as host:
@@ -144,7 +147,7 @@ async def scale(kind: Kind) -> bool:
             bench = Bench(kind, env, folder, host, process.pid)
             print(f"{kind.service}s, {PAUSE_MILLISECONDS} ms, {kind.in_flight} in flight: at best {best:g}/s each")
             try:
-                end = await kind.load(documents, host, PAUSE_MILLISECONDS, 20_000)
+                end = await kind.load(documents, host, PAUSE_MILLISECONDS, work)
                 rates = {}
                 for count in REPLICAS:
                     await bench.grow(count)
@@ -156,7 +159,7 @@ async def scale(kind: Kind) -> bool:
                         flush=True,
                     )
                 await end()
-                await kind.load(documents, host, 0, 20_000)
+                await kind.load(documents, host, 0, work)
                 ceiling, most, taken = await bench.measure()
                 print(f"ceiling, {REPLICAS[-1]} without the pause: {ceiling:6.1f} {kind.unit}/s; {_cores(taken)}")
             finally:
