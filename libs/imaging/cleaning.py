@@ -17,20 +17,21 @@ def cleaned(structure: Jpeg, exif: bytes = b"", *, padded: bool = True) -> bytes
     a sequential scan, which has no meaning, are put right, so that a decoder can be strict about all that is left.
     Without `padded`, zeros that follow the last code of a scan go too.
     """
-    parts = [bytes((0xFF, SOI))]
+    parts: list[bytes | memoryview] = [bytes((0xFF, SOI))]
     jfif_seen = False
     adobe = _adobe(structure)
     for segment in structure.segments:
         if segment.marker == APP0:
             if not jfif_seen and _is_jfif(segment):
-                parts.append(_jfif(segment).encoded())
+                parts.append(_jfif(segment).head())
                 jfif_seen = True
         elif segment is adobe:
-            parts.append(Segment(APP14, segment.payload[:_ADOBE_LENGTH]).encoded())
+            parts.append(Segment(APP14, segment.payload[:_ADOBE_LENGTH]).head())
         elif segment.marker == SOS:
-            parts.append(_scan(segment, sequential=structure.is_sequential, padded=padded).encoded())
+            scan = _scan(segment, sequential=structure.is_sequential, padded=padded)
+            parts += (scan.head(), scan.scan)
         elif segment.marker != COM and not APP0 <= segment.marker <= APP15:
-            parts.append(segment.encoded())
+            parts.append(segment.head())
     parts.append(bytes((0xFF, EOI)))
     return splice.spliced(b"".join(parts), structure.profile, exif)
 
@@ -46,7 +47,7 @@ def _scan(segment: Segment, *, sequential: bool, padded: bool) -> Segment:
     if sequential and len(payload) == 4 + 2 * payload[0]:
         payload = payload[:-3] + _WHOLE_SCAN
     if not padded:
-        bare = scan.rstrip(b"\0")
+        bare = bytes(scan).rstrip(b"\0")
         scan = bare + b"\0" if bare.endswith(b"\xff") else bare  # FF 00 is the code FF
     return Segment(SOS, payload, scan)
 

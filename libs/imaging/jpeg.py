@@ -30,13 +30,11 @@ class Segment:
 
     marker: int
     payload: bytes
-    scan: bytes = b""
+    scan: bytes | memoryview = b""
 
-    def encoded(self) -> bytes:
-        """The segment as it stands in a file."""
-        return b"".join(
-            (bytes((0xFF, self.marker)), (len(self.payload) + 2).to_bytes(2, "big"), self.payload, self.scan)
-        )
+    def head(self) -> bytes:
+        """The segment as it stands in a file, up to its entropy-coded data."""
+        return b"\xff%c%b%b" % (self.marker, (len(self.payload) + 2).to_bytes(2, "big"), self.payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ def _walk(data: bytes) -> Iterator[Segment]:
         if end < position + 2:
             raise ImageError("corrupt", f"segment {marker:02X} has no length")
         scan_end = _scan_end(data, end) if marker == SOS else end
-        yield Segment(marker, data[position + 2 : end], data[end:scan_end])
+        yield Segment(marker, data[position + 2 : end], memoryview(data)[end:scan_end])
         if scan_end == len(data):
             raise ImageError("truncated", "ends within the compressed data")
         position = scan_end

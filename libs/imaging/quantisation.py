@@ -17,10 +17,14 @@ _CHROMINANCE = (
 
 
 @cache
-def coarseness(table: tuple[int, ...], quality: int) -> int:
-    """The sum of the steps of a standard table at a libjpeg quality (1 to 100)."""
+def coarseness(quality: int) -> tuple[int, int]:
+    """The sums of the steps of libjpeg's two tables, luminance and chrominance, at a quality (1 to 100)."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return sum(min(max((step * scale + 50) // 100, 1), 255) for step in table)
+
+    def total(table: tuple[int, ...]) -> int:
+        return sum(min(max((step * scale + 50) // 100, 1), 255) for step in table)
+
+    return total(_LUMINANCE), total(_CHROMINANCE)
 
 
 def at_most(quality: int, sums: tuple[int, ...]) -> bool:
@@ -28,5 +32,5 @@ def at_most(quality: int, sums: tuple[int, ...]) -> bool:
 
     Sums, because encoders with tables of their own (mozjpeg, Photoshop, cameras) spread the same loss differently.
     """
-    wanted = (coarseness(_LUMINANCE, quality), *(coarseness(_CHROMINANCE, quality),) * (len(sums) - 1))
-    return all(found >= least for found, least in zip(sums, wanted, strict=True))
+    luminance, chrominance = coarseness(quality)
+    return sums[0] >= luminance and all(found >= chrominance for found in sums[1:])

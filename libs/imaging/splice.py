@@ -27,4 +27,4 @@ def spliced(jpeg: bytes, profile: bytes | None, exif: bytes = b"") -> bytes:
         return jpeg
     # Some readers want EXIF first of all; but a JFIF header belongs right behind the beginning, and most agree to that.
     start = 4 + int.from_bytes(jpeg[4:6], "big") if jpeg[3] == APP0 else 2
-    return b"".join((jpeg[:start], *(segment.encoded() for segment in segments), jpeg[start:]))
+    return b"".join((jpeg[:start], *(segment.head() for segment in segments), jpeg[start:]))

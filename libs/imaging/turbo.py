@@ -19,7 +19,7 @@ Samples = NDArray[np.uint8]
 colours those as they are stored, which is inverted."""
 
 _SPACES: Final = {1: "GRAY", 3: "RGB", 4: "CMYK"}
-_ENCODED: Final = {1: ("GRAY", "Gray"), 3: ("RGB", "420"), 4: ("RGBX", "420")}
+_ENCODED: Final = {3: "RGB", 4: "RGBX"}
 
 # Messages of libjpeg's jerror.h. That bytes are left over before a marker is how most damage ends: the codes fell out
 # of step, and all blocks were filled before all bytes were read.
@@ -80,6 +80,9 @@ def decode(data: bytes, components: int, manner: Manner) -> Samples:
 
 def encode(samples: Samples, quality: int) -> bytes:
     """A JPEG of gray or RGB samples, its colours at half the resolution, as Pillow makes them."""
-    space, subsampling = _ENCODED[samples.shape[2]]
-    data: bytes = simplejpeg.encode_jpeg(samples, quality, space, subsampling, fastdct=False)
+    data: bytes
+    if samples.shape[2] == 1:  # the same bytes, without a copy of all samples in between
+        data = simplejpeg.encode_jpeg_yuv_planes(samples[..., 0], None, None, quality, fastdct=False)
+    else:
+        data = simplejpeg.encode_jpeg(samples, quality, _ENCODED[samples.shape[2]], "420", fastdct=False)
     return data
