@@ -118,7 +118,7 @@ async def test_a_name_is_dialled_at_the_address_that_was_checked() -> None:
 
 async def test_a_literal_address_is_caught_at_the_socket_though_no_name_is_resolved(listener: RawServer) -> None:
     """No resolver is asked about literals by aiohttp: the connector alone must refuse them."""
-    connector = GuardedConnector(PUBLIC_ONLY, ScriptedResolver([]), tls=None, keep_alive=False)
+    connector = GuardedConnector(PUBLIC_ONLY, ScriptedResolver([]), tls=None, idle_seconds=1)
     async with aiohttp.ClientSession(connector=connector) as plain:
         with pytest.raises(aiohttp.ClientConnectorError) as caught:
             await plain.get(listener.url)
