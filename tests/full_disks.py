@@ -1,6 +1,7 @@
 """Stores that get full and empty again: a small file system of their own, or files that may not grow."""
 
 import asyncio
+import os
 import resource
 import subprocess
 from collections.abc import AsyncIterator
@@ -8,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from tests.waiting import until
 
 SIZE = 2**20
 ROOM = 2**16
@@ -24,7 +27,7 @@ class Disk(Protocol):
 
     root: Path
 
-    def fill(self, pid: int) -> None:
+    async def fill(self, pid: int) -> None:
         """Leaves the process `pid`, which writes there, no room for more than `ROOM`."""
 
     def empty(self, pid: int) -> None:
@@ -37,11 +40,16 @@ class SmallFileSystem:
 
     root: Path
 
-    def fill(self, pid: int) -> None:
+    async def fill(self, pid: int) -> None:
         """Fills it with a file beside the store's own."""
         assert pid
-        # Not by what the file system says is used: a file that was removed counts there until its last reader is done.
         used = sum(path.stat().st_blocks * 512 for path in self.root.rglob("*") if path.is_file())
+
+        async def has_room() -> bool:
+            system = os.statvfs(self.root)
+            return system.f_bfree * system.f_frsize >= SIZE - used - ROOM
+
+        await until(has_room, "what was removed from the file system is no longer read")
         self._filler.write_bytes(bytes(SIZE - used - ROOM))
 
     def empty(self, pid: int) -> None:
@@ -60,7 +68,7 @@ class Limit:
 
     root: Path
 
-    def fill(self, pid: int) -> None:
+    async def fill(self, pid: int) -> None:
         """Sets the limit."""
         _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (ROOM, hard))

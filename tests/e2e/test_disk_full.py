@@ -76,7 +76,7 @@ async def test_what_does_not_fit_into_the_store_fails_with_a_reason(kind: str, m
         assert await served_status(ingest, output["name"]) == 200
         (disk.root / output["name"][:2] / output["name"]).unlink()
 
-        disk.fill(watcher.process.pid)
+        await disk.fill(watcher.process.pid)
         request_id = await place.submit([small, large])
         assert (await place.closed(request_id)).status == "completed_with_errors"
         await place.assert_counted_once(request_id)
