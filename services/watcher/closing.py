@@ -22,7 +22,8 @@ class Closing:
 
     A check behind every batch would be a good part of all that a watcher asks of the database. So behind a check the
     next one of the same request waits for as long as the images that were left will take at the very least, and never
-    longer than a second. Behind the last image there always is one.
+    longer than a second, by which a request may close late that has many aliases: they are left too, and take no time.
+    Behind the last image there always is one.
     """
 
     def __init__(self, documents: Documents) -> None:
