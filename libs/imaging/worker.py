@@ -1,23 +1,37 @@
-"""What runs in a codec process: its limits, and one task under a budget of CPU time and memory."""
+"""What runs in a codec process: its limits, and one image after the other under a budget of CPU time and memory.
+
+`python -m libs.imaging.worker` takes the descriptor of a socket, the process id of the parent, the bytes of address
+space it may take, and its task's module and name. It says `READY`, then answers each frame (`libs.imaging.frames`) with
+one: the head of what it gets is an `order_of`, the head of what it gives comes from `libs.imaging.reply`.
+"""
 
 import ctypes
 import importlib
+import io
 import math
 import os
+import pickle
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from libs.imaging import frames
 from libs.imaging.options import Options
 from libs.imaging.reasons import ImageError
+from libs.imaging.reply import reply_of
 from libs.imaging.result import Compressed
 
 Task = Callable[[bytes, Options], Compressed]
 
+READY = b"\0"
+
 _PR_SET_PDEATHSIG = 1
 _NICER = 10
+_BUFFER_BYTES = 1 << 18
 
 # Parameters of glibc's mallopt(3). The first has no larger value; Pillow keeps as much as the second.
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
@@ -26,10 +40,10 @@ _HEAP_BYTES, _KEPT_BYTES = 32 << 20, 64 << 20
 
 def start(parent: int, memory_bytes: int, module: str) -> None:
     """Prepares a new worker process whose parent has the process id `parent`, for a task of `module`."""
-    # The default action works inside C code too, where a handler would wait; the pool stops hung workers by it.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Ctrl-C goes to the whole terminal; the parent decides what becomes of the work.
+    # Ctrl-C goes to the whole terminal, a service manager's SIGTERM to all processes of the service; the parent decides
+    # what becomes of the work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with(parent)
     _silence()
     _lower(resource.RLIMIT_AS, memory_bytes)
@@ -48,6 +62,22 @@ def load(module: str) -> None:
     os.environ["PILLOW_BLOCKS_MAX"] = "4"
     _keep_memory()
     importlib.import_module(module)
+
+
+def order_of(options: Options, cpu_seconds: float, memory_bytes: int) -> bytes:
+    """The head of the frame that has an image compressed; its body are the bytes of the image. See `run`."""
+    return pickle.dumps((options, cpu_seconds, memory_bytes))
+
+
+def serve(connection: socket.socket, task: Task) -> None:
+    """Runs the task on one image after the other, until the other side of the connection is gone."""
+    with connection.makefile("rwb", buffering=0) as raw, io.BufferedRWPair(raw, raw, _BUFFER_BYTES) as stream:
+        stream.write(READY)
+        stream.flush()
+        while order := frames.read(stream):
+            reply = reply_of(partial(run, task, order.body, *pickle.loads(order.head)))  # noqa: S301 (the service's own)
+            stream.writelines(reply.parts)
+            stream.flush()
 
 
 def run(task: Task, data: bytes, options: Options, cpu_seconds: float, memory_bytes: int) -> Compressed:
@@ -70,7 +100,7 @@ def run(task: Task, data: bytes, options: Options, cpu_seconds: float, memory_by
     except MemoryError as error:
         raise ImageError("too_complex", "needs more memory than a worker may take") from error
     finally:
-        # Handing over the result must not be interrupted: the pipe and its lock are shared by all workers.
+        # Handing over the result is on nobody's account.
         resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
@@ -119,3 +149,13 @@ def _lower(limit: int, value: int) -> None:
     _, hard = resource.getrlimit(limit)
     lowered = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(limit, (lowered, lowered))
+
+
+def _main(descriptor: str, parent: str, memory_bytes: str, module: str, name: str) -> None:
+    start(int(parent), int(memory_bytes), module)
+    with socket.socket(fileno=int(descriptor)) as connection:
+        serve(connection, getattr(importlib.import_module(module), name))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

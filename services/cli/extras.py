@@ -7,7 +7,7 @@ import click
 SERVICES = ("ingest", "watcher", "notifier")
 MODULES = {
     "ingest": ("aiofiles", "aiohttp_swagger3", "openapi_pydantic"),
-    "watcher": ("aiofiles", "isal", "numpy", "pebble", "PIL", "simplejpeg"),
+    "watcher": ("aiofiles", "isal", "numpy", "PIL", "simplejpeg"),
     "notifier": (),
     "cli": ("PIL", "rich"),
 }

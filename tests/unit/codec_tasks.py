@@ -1,16 +1,31 @@
 """Tasks that codec workers run in the tests of the pool: they do what the first bytes of their data say."""
 
+import json
 import os
+import pickle
 import signal
+import struct
+import sys
 from pathlib import Path
 
 from libs.imaging import Compressed, ImageError, Options
+from libs.imaging.frames import Frame
 
 SIGNALS = {
     "crash": signal.SIGSEGV,
     "killed": signal.SIGKILL,
     "xcpu": signal.SIGXCPU,
     "interrupted": signal.SIGINT,
+    "terminated": signal.SIGTERM,
+}
+
+FACTS = {"format": "jpeg", "extension": "jpg", "width": 1, "height": 1, "kept": False, "animated": False}
+LIES = {
+    "endless": struct.pack("!IQ", 2, 1 << 40) + b"{}",
+    "pickled": Frame(pickle.dumps(Path("/"))).parts[0],
+    "shapeless": Frame(b"[]").parts[0],
+    "half": Frame(json.dumps({"made": {**FACTS, "name": "name.jpg"}}).encode()).parts[0],
+    "unheard of": Frame(json.dumps({"refused": {"code": "x", "detail": "", "retryable": False}}).encode()).parts[0],
 }
 
 
@@ -37,6 +52,14 @@ def misbehave(data: bytes, options: Options) -> Compressed:
             Path(path).write_text(str(os.getpid()))  # a FIFO: whoever reads it knows that the task is running
             signal.pause()
     return Compressed.jpeg(str(os.getpid()).encode(), (1, 1), source_bytes=0)
+
+
+def lie(data: bytes, options: Options) -> Compressed:
+    """Says to the service what `data` names, as a picture may that has taken its worker over; `options` say nothing."""
+    if data.decode() in LIES:
+        os.write(int(sys.argv[1]), LIES[data.decode()])
+        signal.pause()
+    return Compressed.jpeg(data, (1, 1), source_bytes=options.max_pixels)
 
 
 def count(data: bytes, options: Options) -> Compressed:

@@ -48,11 +48,11 @@ def test_the_extras_are_probed_by_the_modules_they_bring() -> None:
     ("command", "missing", "extra"),
     [
         (["ingest"], "aiohttp_swagger3", "ingest"),
-        (["watcher"], "pebble", "watcher"),
+        (["watcher"], "simplejpeg", "watcher"),
         (["submit", "products.csv"], "rich", "cli"),
         (["status", "x"], "rich", "cli"),
         (["deliveries"], "rich", "cli"),
-        (["up"], "pebble", "watcher"),
+        (["up"], "simplejpeg", "watcher"),
         (["demo"], "PIL", "all"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from libs.imaging import CodecPool, Compressed, ImageError, Options, compress, cost_bytes
 from tests.unit import slow_codec
-from tests.unit.codec_tasks import count, misbehave
+from tests.unit.codec_tasks import LIES, count, lie, misbehave
 from tests.unit.pictures import encoded, photograph
 
 OPTIONS = Options()
@@ -132,7 +132,7 @@ async def test_no_more_images_are_in_work_than_the_budget_has_memory_for(
 async def test_workers_may_take_long_to_start(hasty: CodecPool, fifo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images wait for as long as it takes; the pool does not take it for its own end, which would start it over."""
     monkeypatch.setenv("SLOW_CODEC", str(fifo))
-    async with CodecPool(1, MEMORY_BYTES, 0.01, task=slow_codec.answer, stuck_seconds=0.1) as opened:
+    async with CodecPool(1, MEMORY_BYTES, 0.01, task=slow_codec.answer) as opened:
         waiting = asyncio.create_task(opened.compress(b"patient", OPTIONS))
         with await asyncio.to_thread(fifo.open, "w"):  # when its worker begins to import
             await failure(hasty, b"hang")  # goes on for many times what the pool above would wait for an answer
@@ -171,7 +171,15 @@ async def test_an_image_that_is_merely_broken_keeps_its_worker() -> None:
         error = await failure(opened, b"mistake")
         assert (error.code, error.retryable) == ("worker_crashed", True)
         assert "a mistake in the code" in error.detail
-        assert int((await opened.compress(b"interrupted", OPTIONS)).data) == before  # Ctrl-C is not for workers
+        assert await worker_of(opened) == before
+
+
+@pytest.mark.parametrize("order", [b"interrupted", b"terminated"])
+async def test_signals_to_the_service_leave_its_workers_alone(order: bytes) -> None:
+    """Ctrl-C goes to the whole terminal and a service manager's SIGTERM to every process; what is begun is finished."""
+    async with pool(workers=1) as opened:
+        before = await worker_of(opened)
+        assert int((await opened.compress(order, OPTIONS)).data) == before
 
 
 async def test_workers_are_replaced_after_their_number_of_images() -> None:
@@ -202,6 +210,29 @@ async def test_cancelling_ends_the_work(fifo: Path) -> None:
             await waiting
         await gone(pid)
         assert await worker_of(opened) != pid
+
+
+async def test_a_worker_that_was_taken_over_can_only_fail_its_own_image() -> None:
+    """What it says is neither unpickled nor believed, and it is ended."""
+    async with CodecPool(1, MEMORY_BYTES, 30.0, task=lie) as opened:
+        for said in LIES:
+            error = await failure(opened, said.encode())
+            assert (error.code, error.retryable) == ("worker_crashed", True)
+            assert "talks nonsense" in error.detail
+            assert (await opened.compress(b"truth", OPTIONS)).data == b"truth"
+
+
+async def test_workers_that_cannot_start_fail_images_until_they_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image may be tried again, and the pool does not start workers all the time meanwhile."""
+    monkeypatch.setenv("SLOW_CODEC", str(tmp_path / "missing"))
+    async with CodecPool(1, MEMORY_BYTES, 5.0, task=slow_codec.answer) as opened:
+        error = await failure(opened, b"early")
+        assert (error.code, error.retryable) == ("worker_crashed", True)
+        assert "did not start" in error.detail
+        monkeypatch.delenv("SLOW_CODEC")
+        assert (await opened.compress(b"patient", OPTIONS)).data == b"patient"
 
 
 async def test_closing_ends_every_worker_and_fails_what_runs(fifo: Path) -> None:

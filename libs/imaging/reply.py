@@ -1,0 +1,61 @@
+"""What came of one image, as a codec process tells it.
+
+Plain JSON and bytes: a picture may have taken the process over, and what is unpickled can run code in the service.
+"""
+
+import json
+import traceback
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, get_args
+
+from pydantic import TypeAdapter
+
+from libs.imaging.frames import Frame
+from libs.imaging.reasons import Code, ImageError
+from libs.imaging.result import Compressed
+
+_FACTS = [field.name for field in fields(Compressed) if field.name != "data"]
+_COMPRESSED = TypeAdapter(Compressed)
+_CODES = get_args(Code)
+
+
+class MistakeError(Exception):
+    """A codec process raised what is no reason of an image; `traceback` is of there."""
+
+    def __init__(self, what: str, traceback: str) -> None:
+        super().__init__(what)
+        self.traceback = traceback
+
+
+def reply_of(work: Callable[[], Compressed]) -> Frame:
+    """Does the work and gives what is to be told of it."""
+    said: dict[str, Any]
+    try:
+        result = work()
+    except ImageError as error:
+        said = {"refused": {"code": error.code, "detail": error.detail, "retryable": error.retryable}}
+    except Exception as error:  # noqa: BLE001 (it is told to the service)
+        said = {"mistake": [f"{type(error).__name__}: {error}", traceback.format_exc()]}
+    else:
+        return Frame(json.dumps({"made": {name: getattr(result, name) for name in _FACTS}}).encode(), result.data)
+    return Frame(json.dumps(said).encode())
+
+
+def result_of(reply: Frame) -> Compressed:
+    """The result that a reply tells of.
+
+    Raises:
+        ImageError: the image's own reason.
+        MistakeError: the codec did not expect this.
+        ValueError: that is no reply.
+    """
+    match json.loads(reply.head):
+        case {"made": {**facts}}:
+            return _COMPRESSED.validate_python({**facts, "data": reply.body})
+        case {"refused": {"code": code, "detail": str(detail), "retryable": bool(retryable)}} if code in _CODES:
+            raise ImageError(code, detail, retryable=retryable)
+        case {"mistake": [str(what), str(where)]}:
+            raise MistakeError(what, where)
+        case other:
+            raise ValueError(f"no reply: {str(other)[:100]}")
