@@ -1,0 +1,46 @@
+"""CPU time for an image, beside plain Pillow's."""
+
+import statistics
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.bench.imaging.cases import Case, cases
+from tests.bench.imaging.side import Side, put
+
+BYTES = 0.02
+TURN_SECONDS, CASE_SECONDS = 0.03, 4.0
+
+
+def speed(only: str = "") -> bool:
+    """Prints a line for each case with `only` in its name; whether all promises held."""
+    asked = [case for case in cases() if only in case.name]
+    with tempfile.TemporaryDirectory() as name:
+        held = [compared(case, Path(name) / str(number)) for number, case in enumerate(asked)]
+        return bool(held) and all(held)
+
+
+def compared(case: Case, folder: Path) -> bool:
+    """Prints the medians of as many rounds as take some seconds; whether the promise held."""
+    put(folder, case.files)
+    names = ["ours", "plain", "kept", *(["codec"] if case.is_plain_jpeg else [])]
+    with ExitStack() as stack:
+        sides = [stack.enter_context(Side(name)) for name in names]
+        for side in sides:
+            side.seconds(folder, case.asked, 2)
+        first = [side.seconds(folder, case.asked) for side in sides]
+        turn = max(seconds for seconds, _ in first) * len(case.files)
+        times = max(1, round(TURN_SECONDS / turn))
+        rounds = max(7, min(40, int(CASE_SECONDS / turn / times / len(sides))))
+        taken = [[side.seconds(folder, case.asked, times)[0] for side in sides] for _ in range(rounds)]
+    ours, pillow, kept, *codec = (statistics.median(side) * 1e3 for side in zip(*taken, strict=True))
+    low, ratio, high = statistics.quantiles(row[1] / row[0] for row in taken)
+    more = first[0][1] / first[1][1] - 1
+    fast, close = ratio >= case.promise, more <= BYTES
+    print(
+        f"{case.name:30} {ours:7.2f} ms, Pillow {pillow:7.2f}: {ratio:5.2f} x ({low:.2f} to {high:.2f}; promised "
+        f"{case.promise}{'' if fast else ', BROKEN'}), {more:+.1%} bytes{'' if close else ' BROKEN'}; "
+        f"kept {kept:7.2f} ({kept / ours:.2f} x)" + "".join(f"; codec {alone:6.2f}" for alone in codec),
+        flush=True,
+    )
+    return fast and close
