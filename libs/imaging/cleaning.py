@@ -1,11 +1,9 @@
 """A JPEG file without its metadata, and with the oddities mended that decoders commonly pass over."""
 
-from itertools import takewhile
-
 from libs.imaging import splice
-from libs.imaging.jpeg import APP0, APP14, APP15, COM, EOI, SOI, SOS, Jpeg, Segment
+from libs.imaging.jpeg import ADOBE_BYTES, APP0, APP14, APP15, COM, EOI, SOI, SOS, Jpeg, Segment
 
-_ADOBE_LENGTH = 12  # Adobe Technical Note 5116: name, version, two words of flags, colour transform
+_BEGINNING, _END = bytes((0xFF, SOI)), bytes((0xFF, EOI))
 _JFIF_VERSION = b"\1\2"
 _WHOLE_SCAN = b"\0\x3f\0"  # all coefficients, with all their bits: what a sequential scan must say (T.81, B.2.3)
 
@@ -17,22 +15,22 @@ def cleaned(structure: Jpeg, exif: bytes = b"", *, padded: bool = True) -> bytes
     a sequential scan, which has no meaning, are put right, so that a decoder can be strict about all that is left.
     Without `padded`, zeros that follow the last code of a scan go too.
     """
-    parts: list[bytes | memoryview] = [bytes((0xFF, SOI))]
+    parts: list[bytes | memoryview] = [_BEGINNING]
     jfif_seen = False
-    adobe = _adobe(structure)
     for segment in structure.segments:
-        if segment.marker == APP0:
+        marker = segment.marker
+        if marker == SOS:
+            scan = _scan(segment, sequential=structure.is_sequential, padded=padded)
+            parts += (scan.head(), scan.scan)
+        elif marker == APP0:
             if not jfif_seen and _is_jfif(segment):
                 parts.append(_jfif(segment).head())
                 jfif_seen = True
-        elif segment is adobe:
-            parts.append(Segment(APP14, segment.payload[:_ADOBE_LENGTH]).head())
-        elif segment.marker == SOS:
-            scan = _scan(segment, sequential=structure.is_sequential, padded=padded)
-            parts += (scan.head(), scan.scan)
-        elif segment.marker != COM and not APP0 <= segment.marker <= APP15:
+        elif segment is structure.adobe:
+            parts.append(Segment(APP14, segment.payload[:ADOBE_BYTES]).head())
+        elif marker != COM and not APP0 <= marker <= APP15:
             parts.append(segment.head())
-    parts.append(bytes((0xFF, EOI)))
+    parts.append(_END)
     return splice.spliced(b"".join(parts), structure.profile, exif)
 
 
@@ -52,15 +50,5 @@ def _scan(segment: Segment, *, sequential: bool, padded: bool) -> Segment:
     return Segment(SOS, payload, scan)
 
 
-def _adobe(structure: Jpeg) -> Segment | None:
-    """The marker that says how colours are coded: libjpeg goes by the last one before the first scan."""
-    header = takewhile(lambda segment: segment.marker != SOS, structure.segments)
-    return next((segment for segment in reversed(list(header)) if _is_adobe(segment)), None)
-
-
 def _is_jfif(segment: Segment) -> bool:
     return segment.payload.startswith(b"JFIF\0") and len(segment.payload) >= 14
-
-
-def _is_adobe(segment: Segment) -> bool:
-    return segment.marker == APP14 and segment.payload.startswith(b"Adobe") and len(segment.payload) >= _ADOBE_LENGTH

@@ -1,6 +1,7 @@
 """EXIF: which way up a picture is, and what of the rest may be kept."""
 
 import struct
+import warnings
 from typing import Final, Literal
 
 from PIL import ExifTags, Image
@@ -62,8 +63,8 @@ def kept(exif: bytes | Image.Exif, metadata: Literal["strip", "copyright", "keep
     if metadata == "strip" or not exif:
         return b""
     try:
-        found = _loaded(exif) if isinstance(exif, bytes) else exif
-        return _selected(found, metadata)
+        with warnings.catch_warnings(action="ignore"):  # Pillow's remarks on odd blocks
+            return _selected(_loaded(exif) if isinstance(exif, bytes) else exif, metadata)
     except Exception:  # noqa: BLE001 - Pillow raises nearly anything on broken EXIF, none of which is the picture's fault
         return b""
 

@@ -4,6 +4,8 @@ A JPEG comes here cleaned, with odd markers mended, so that a strict decoder has
 compressed data; that is final. What else it does not take is left to Pillow, which takes nearly anything.
 """
 
+from PIL import Image
+
 from libs.imaging import exif, geometry, jpeg, turbo
 from libs.imaging.cleaning import cleaned
 from libs.imaging.decode import Decoded, failures_as_reasons, finished, opened
@@ -24,26 +26,25 @@ def decode_jpeg(structure: jpeg.Jpeg, form: Form, options: Options) -> Decoded:
         ImageError: `too_many_pixels` for the output, `corrupt`, `too_complex`.
     """
     stored = (structure.width, structure.height)
-    size = geometry.fitted(geometry.turned(stored, structure.orientation), options)
+    turned = structure.orientation
+    size = geometry.fitted(geometry.turned(stored, turned), options)
     check_output(*size, form)
-    with failures_as_reasons():
-        kept = exif.kept(structure.exif, options.metadata)
-        before_turning = geometry.turned(size, structure.orientation)
-        least = geometry.least(before_turning) if before_turning != stored else None
-        whole = least is None
-        manner = Manner(least, repeated=form == "jpeg" and whole, padded=whole and structure.orientation != 1)
-        clean, samples = _decoded(structure, kept, manner)
-        if samples is not None and whole and structure.components != 4:
-            picture = Picture(upright_samples(samples, structure.orientation), structure.profile, kept)
-        else:
-            if samples is None:
-                image = opened(clean, SourceFormat.JPEG, options.max_pixels)
-                image.load()
-            else:
-                image = as_inks(samples) if structure.components == 4 else as_image(samples)
-            turned = structure.orientation
+    kept = exif.kept(structure.exif, options.metadata)
+    before_turning = geometry.turned(size, turned)
+    whole = before_turning == stored
+    manner = Manner(
+        None if whole else geometry.least(before_turning),
+        repeated=form == "jpeg" and whole,
+        padded=whole and turned != 1,
+    )
+    clean, samples = _decoded(structure, kept, manner)
+    if samples is not None and whole and structure.components != 4:
+        picture = Picture(upright_samples(samples, turned), structure.profile, kept)
+    else:
+        with failures_as_reasons():
+            image = _image(clean, samples, structure.components, options)
             picture = finished(image, structure.profile, kept, turned, size=size, form=form, options=options)
-        return Decoded(picture, SourceFormat.JPEG, stored, clean if whole and structure.is_portable else None)
+    return Decoded(picture, SourceFormat.JPEG, stored, clean if whole and structure.is_portable else None)
 
 
 def _decoded(structure: jpeg.Jpeg, kept: bytes, manner: Manner) -> tuple[bytes, Samples | None]:
@@ -61,3 +62,12 @@ def _decoded(structure: jpeg.Jpeg, kept: bytes, manner: Manner) -> tuple[bytes, 
         raise ImageError("corrupt", str(error)) from error
     except UnusualError:
         return clean, None
+
+
+def _image(clean: bytes, samples: Samples | None, components: int, options: Options) -> Image.Image:
+    """The pixels as Pillow has them, and by Pillow where the fast lane could not decode them."""
+    if samples is None:
+        image = opened(clean, SourceFormat.JPEG, options.max_pixels)
+        image.load()
+        return image
+    return as_inks(samples) if components == 4 else as_image(samples)

@@ -19,12 +19,12 @@ class SourceFormat(StrEnum):
 
 
 _SUPPORTED = (
+    (b"\xff\xd8\xff", SourceFormat.JPEG),
     (b"\x89PNG\r\n\x1a\n", SourceFormat.PNG),
     (b"GIF87a", SourceFormat.GIF),
     (b"GIF89a", SourceFormat.GIF),
     (b"II*\0", SourceFormat.TIFF),
     (b"MM\0*", SourceFormat.TIFF),
-    (b"\xff\xd8\xff", SourceFormat.JPEG),
 )
 
 _UNSUPPORTED = (
