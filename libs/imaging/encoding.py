@@ -4,7 +4,7 @@ import io
 from typing import Final, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from libs.imaging import splice, turbo
 from libs.imaging.colour import coloured
@@ -18,6 +18,13 @@ LOSSLESS: Final = frozenset({"png"})
 """Formats that know no quality."""
 TRANSPARENT: Final = frozenset({"png", "webp", "avif"})
 """Formats that can leave transparent what is."""
+
+# Of libaom, which Pillow's wheels bring: blocks are split into squares only. Measured on photographs, soft and sharp,
+# and a product with text, at qualities from 40 to 92: at 50 from 1.09 to 1.13 times as fast, a hundredth more bytes at
+# the most, and the same dissimilarity (`libs.imaging.likeness`) within a hundredth of it. A notch of `speed` instead
+# takes a tenth more bytes.
+_AOM: Final = {"enable-rect-partitions": "0"}
+_AVIF: Final = {"advanced": _AOM if AvifImagePlugin.get_codec_version("aom") else None}
 
 
 def encode(picture: Picture, form: Form, quality: int) -> bytes:
@@ -36,7 +43,7 @@ def encode(picture: Picture, form: Form, quality: int) -> bytes:
     if form == "webp":
         return _saved(image, "WEBP", quality=quality, icc_profile=profile, exif=picture.exif)
     # One thread: a worker is meant to take one core, and there are as many as there are cores.
-    return _saved(image, "AVIF", quality=quality, icc_profile=profile, exif=picture.exif, max_threads=1)
+    return _saved(image, "AVIF", quality=quality, icc_profile=profile, exif=picture.exif, max_threads=1, **_AVIF)
 
 
 def _jpeg(picture: Picture, quality: int) -> bytes:
