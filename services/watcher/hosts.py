@@ -20,6 +20,8 @@ _POSTPONED_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
 _REMEMBERED = 4096
 _BACKLOG = 64
+_WAITING_SHARES = 2
+_WAITING_SECONDS = 0.5
 
 
 class Hosts:
@@ -31,9 +33,9 @@ class Hosts:
 
     A claim costs nearly the same for one image as for several. So while there is a backlog, which is when 64 images
     in a row were claimed without coming to the end of what is pending, several are claimed at once where that keeps
-    nothing idle: up to three quarters of a host's share wait in the session for the host, which has answered as many
-    before (they take no slot), and more are claimed when these are down to a quarter; and where half of the `slots`
-    wait for a codec, a quarter of them is to be free first.
+    nothing idle: as many wait in the session for a host as it has lately answered in half a second, up to twice its
+    share (they take no slot), and more are claimed when half of these have started; and where half of the `slots` wait
+    for a codec, a quarter of them is to be free first.
 
     Where nothing but such images is found among the first 512, those behind the first 64 are put off, to see what is
     behind them: at first after a tenth of a second and for ten seconds, and while that brings nothing to light less
@@ -67,12 +69,12 @@ class Hosts:
         self._look_at = 0.0
         self._put_off: dict[str, deque[Document]] = {}
         self._in_a_row = 0
-        self._answered: Counter[str] = Counter()
+        self._answered: dict[str, deque[float]] = {}
 
     def leave(self, image: HeldImage) -> None:
         """Nothing more is wanted of the host of `image`."""
         self._left.add(image)
-        self._answered[image.host] += 1
+        self._answered.setdefault(image.host, deque(maxlen=self._each)).append(self._clock())
         self._on_leave()
 
     def shares(self, working: Iterable[HeldImage]) -> Shares:
@@ -97,10 +99,17 @@ class Hosts:
 
     def _room(self, host: str, held: int) -> int:
         """How many more to claim of a host of which so many are held; where some may wait, none until several may."""
-        if not (self._has_backlog and self._answered[host] >= self._each):
-            return max(0, self._each - held)
-        room = self._each + self._each * 3 // 4 - held
-        return room if room * 2 >= self._each else 0
+        waiting = self._waiting(host)
+        room = max(0, self._each + waiting - held)
+        return room if room * 2 >= waiting else 0
+
+    def _waiting(self, host: str) -> int:
+        """How many may wait for a host: none where there is no backlog, or before it has answered a share of them."""
+        answered = self._answered.get(host)
+        if answered is None or len(answered) < self._each or not self._has_backlog:
+            return 0
+        seconds = max(self._clock() - answered[0], _WAITING_SECONDS / _WAITING_SHARES)
+        return int(self._each * _WAITING_SECONDS / seconds)
 
     @property
     def look_seconds(self) -> float:

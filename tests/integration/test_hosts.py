@@ -175,18 +175,22 @@ async def backlog(hosts: Hosts, answered: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answered", "counts"),
+    ("answered", "seconds", "counts"),
     [
-        pytest.param(8, {7: 7, 8: 6, 10: 4, 11: 0, 14: 0}, id="a host that has answered as many"),
-        pytest.param(7, {7: 1, 8: 0, 10: 0, 11: 0, 14: 0}, id="a host that has not"),
+        pytest.param(8, 0.2, {7: 17, 8: 16, 16: 8, 17: 0, 24: 0}, id="a host that answers 40 a second"),
+        pytest.param(8, 1.0, {7: 5, 8: 4, 10: 2, 11: 0, 12: 0}, id="a host that answers 8 a second"),
+        pytest.param(8, 5.0, {7: 1, 8: 0, 9: 0}, id="a host that answers less than 2 a second"),
+        pytest.param(7, 0.2, {7: 1, 8: 0, 16: 0}, id="a host that has not answered as many as its share"),
     ],
 )
 async def test_some_images_of_a_host_that_answers_wait_for_it_and_several_are_claimed_at_once(
-    documents: Documents, answered: int, counts: Mapping[int, int]
+    documents: Documents, answered: int, seconds: float, counts: Mapping[int, int]
 ) -> None:
-    """In a backlog, beside so many of it there is room for so many more, and none before it is for several."""
-    hosts = Hosts(8, documents.postponed, slots=16)
+    """In a backlog, beside so many of it there is room for so many more, and none before it is for half of these."""
+    now = 0.0
+    hosts = Hosts(8, documents.postponed, slots=16, clock=lambda: now)
     await backlog(hosts, answered)
+    now = seconds
     candidates = [{"host": "answers"}] * 20
     for count, more in counts.items():
         assert len(hosts.shares(held("answers", count)).admit(candidates)) == more, count
