@@ -17,12 +17,14 @@ from libs.documents.delivery import (
 )
 from libs.documents.failures import Failures
 from libs.documents.requests import Requests
-from libs.leases import Fields, Leases, Shares, Spread
+from libs.leases import DELAYED, Fields, Finish, Leases, Settled, Shares, Spread
 from libs.mongo import Collection, Document, Mongo, Session
 
 __all__ = ["Attempt", "Deliveries", "Delivery", "Ending", "NewDelivery", "endpoint_of"]
 _ATTEMPTS_KEPT = 20
 _AHEAD = 16
+_FIELDS = Fields("rank", "next_attempt_at", "attempts_made")
+_FINISH = Finish(DELAYED, due=_FIELDS.due, ended="ended_at", history="attempts", kept=_ATTEMPTS_KEPT)
 
 
 class Deliveries:
@@ -34,12 +36,11 @@ class Deliveries:
         self._collection: Collection = mongo.collection("deliveries")
         self.failures = Failures(mongo)
         self.clearing = Clearing(mongo)
-        fields = Fields("rank", "next_attempt_at", "attempts_made")
         # Nothing of a delivery is decoded by its holder, so it is not what ended one that died.
         self.leases = Leases(
             mongo,
             "deliveries",
-            fields,
+            _FIELDS,
             seconds=lease_seconds,
             holder=holder,
             suspect_after=None,
@@ -107,36 +108,33 @@ class Deliveries:
         Their URLs too, since an endpoint may have moved. It can be repeated after an error: what was recorded before
         counts.
         """
-        writes = [self._ending(ending) for ending in endings]
-        if (await self._collection.bulk_write(writes, ordered=False)).matched_count == len(writes):
-            return [True] * len(writes)
+        wanted, change = _FINISH.update([_settled(ending) for ending in endings])
+        if (await self._collection.update_many(wanted, change)).matched_count == len(endings):
+            return [True] * len(endings)
         ids = [ending.delivery.webhook_id for ending in endings]
         found = await self._collection.find({"_id": {"$in": ids}}, {"recorded": 1}).to_list(None)
         recorded = {document["_id"]: document.get("recorded") for document in found}
         return [recorded.get(ending.delivery.webhook_id) == ending.delivery.token for ending in endings]
 
-    def _ending(self, ending: Ending) -> UpdateOne:
-        delivery = ending.delivery
-        made = [*delivery.attempts, ending.attempt][-_ATTEMPTS_KEPT:] if ending.attempt else delivery.attempts
-        values = {
-            "url": delivery.url,
-            "endpoint": delivery.endpoint,
-            "attempts_made": delivery.attempts_made + (ending.attempt is not None),
-            "attempts": [attempt.document() for attempt in made],
-            "recorded": delivery.token,
-        }
-        if ending.state == "delayed":
-            return self.leases.delaying(delivery.token, delivery.webhook_id, ending.seconds, values)
-        final = {"state": ending.state, "reason": ending.reason, **values}
-        return UpdateOne(
-            {"_id": delivery.webhook_id, "lease.token": delivery.token},
-            {"$set": final, "$unset": {"lease": ""}, "$currentDate": {"ended_at": True}},
-        )
-
     async def of_request(self, request_id: str) -> list[Delivery]:
         """Every delivery of a request."""
         found = await self._collection.find({"request_id": request_id}).to_list(None)
         return [delivery_of(document) for document in found]
+
+
+def _settled(ending: Ending) -> Settled:
+    delivery = ending.delivery
+    values: Document = {
+        "state": ending.state,
+        "url": delivery.url,
+        "endpoint": delivery.endpoint,
+        "attempts_made": delivery.attempts_made + (ending.attempt is not None),
+        "recorded": delivery.token,
+    }
+    if ending.state != "delayed":
+        values["reason"] = ending.reason
+    made = [ending.attempt.document()] if ending.attempt else []
+    return Settled(delivery.webhook_id, delivery.token, values, made, ending.seconds)
 
 
 def _queueing(new: NewDelivery) -> list[Document]:

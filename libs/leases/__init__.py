@@ -2,8 +2,21 @@
 
 from libs.leases.claim import Claim
 from libs.leases.holdings import Held, Holdings, Settle
-from libs.leases.leases import Fields, Leases
+from libs.leases.leases import DELAYED, Fields, Leases
+from libs.leases.settled import Finish, Settled
 from libs.leases.shares import Shares
 from libs.leases.spread import Spread
 
-__all__ = ["Claim", "Fields", "Held", "Holdings", "Leases", "Settle", "Shares", "Spread"]
+__all__ = [
+    "DELAYED",
+    "Claim",
+    "Fields",
+    "Finish",
+    "Held",
+    "Holdings",
+    "Leases",
+    "Settle",
+    "Settled",
+    "Shares",
+    "Spread",
+]

@@ -1,5 +1,6 @@
 """The log of deliveries: lists page by page, and queueing again what has ended."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -155,6 +156,42 @@ async def test_a_holder_that_slept_does_not_end_what_was_queued_again(documents:
     before = await collection.find_one({})
     assert await documents.deliveries.record([Ending(slept, ATTEMPT, "delivered")]) == [False]
     assert await collection.find_one({}) == before
+
+
+async def test_a_delivery_that_is_held_anew_gets_the_ending_of_its_new_lease_alone(documents: Documents) -> None:
+    """Though that of the lease that was lost is written together with it."""
+    await put(documents, [logged(0, "pending")])
+    [slept] = await documents.deliveries.claim(1)
+    await documents.deliveries.leases.release({slept.token}, [slept.webhook_id])
+    [held] = await documents.deliveries.claim(1)
+    stale = Ending(slept, ATTEMPT, "failed", reason="http_500")
+    assert await documents.deliveries.record([stale, Ending(held, None, "delayed", 9)]) == [False, True]
+    log = await documents.delivery_log.get(held.webhook_id)
+    assert log is not None
+    assert (log.state, log.reason, log.attempts, log.ended_at) == ("delayed", None, [], None)
+    assert log.next_attempt_at is not None
+
+
+async def test_what_a_receiver_says_is_no_part_of_the_update(documents: Documents) -> None:
+    """Names and values that mean something to the server are written down as they are."""
+    said = replace(ATTEMPT, detail="$$ROOT", response=Answer([("$where", "$_id")], "$body"))
+    await put(documents, [logged(0, "pending")])
+    [held] = await documents.deliveries.claim(1)
+    assert await documents.deliveries.record([Ending(held, said, "failed", reason="$rank")]) == [True]
+    log = await documents.delivery_log.get(held.webhook_id)
+    assert log is not None
+    assert (log.reason, log.attempts) == ("$rank", [said])
+
+
+async def test_the_last_twenty_attempts_are_kept(documents: Documents) -> None:
+    """Of however many there were."""
+    many = [{**ATTEMPT.document(), "status": 500 + number} for number in range(20)]
+    await put(documents, [logged(0, "pending", attempts=many)])
+    [held] = await documents.deliveries.claim(1)
+    assert await documents.deliveries.record([Ending(held, replace(ATTEMPT, status=599), "delivered")]) == [True]
+    log = await documents.delivery_log.get(held.webhook_id)
+    assert log is not None
+    assert [attempt.status for attempt in log.attempts] == [*range(501, 520), 599]
 
 
 async def test_of_many_all_that_have_ended_are_queued_in_chunks(documents: Documents) -> None:
