@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import lru_cache
 from types import TracebackType
 from typing import Self, cast
 
@@ -25,6 +26,7 @@ from .urls import redirect_url
 MAX_REDIRECTS = 10
 MAX_LOGGED_BYTES = 16 * 1024
 
+_TARGETS = 512
 _IDLE_SECONDS = 15.0  # as aiohttp has it
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Without this header aiohttp offers gzip; no body is ever decompressed here, so that none can be a bomb.
@@ -34,8 +36,9 @@ _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "Darkroom"}
 class GuardedSession:
     """Downloads and posts within the limits of an `EgressPolicy`; an async context manager.
 
-    At most `host_in_flight` requests run against one host; more wait for their turn, which counts neither to their
+    At most `host_in_flight` downloads run against one host; more wait for their turn, which counts neither to their
     deadline nor to the slots of the host that redirected there. A download waits for it for `busy_seconds` at each hop.
+    POSTs wait for no turn: who makes them knows how many a host may have.
     `connect_seconds` bounds name resolution, connecting and the TLS handshake together. A download has `head_seconds`
     for each of its header sections, connecting included, and its body may go slower than a kilobyte a second for
     `stall_seconds`. Bodies of downloads take `memory_bytes` together, and one beside them, until they are released; a
@@ -53,7 +56,7 @@ class GuardedSession:
         connect_seconds: float = 10,
         head_seconds: float = 30,
         stall_seconds: float = 10,
-        host_in_flight: int,
+        host_in_flight: int = 1,
         busy_seconds: float = 10,
         post_idle_seconds: float = 1,
         memory_bytes: int = 256 * 2**20,
@@ -62,6 +65,8 @@ class GuardedSession:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._policy = policy
+        # Receivers are posted to again and again, and yarl keeps what it has once worked out in its URLs.
+        self._targets = lru_cache(maxsize=_TARGETS)(policy.check_url)
         self._connect_seconds = connect_seconds
         self._head_seconds = head_seconds
         self._stall_seconds = stall_seconds
@@ -129,30 +134,28 @@ class GuardedSession:
             EgressError: `bad_url`, `bad_scheme`, `credentials_in_url`, `blocked_address`, or no answer (`dns_error`,
                 `connect_error`, `tls_error`, `timeout`, `bad_response`).
         """
-        target = self._policy.check_url(url)
-        host = target.raw_host or ""
+        target = self._targets(url)
         response: PeerResponse | None = None
         logged = bytearray()
         broken = False
-        async with self._slots.held(host):
-            try:
-                async with asyncio.timeout(total_seconds):
-                    answer = await self._posts.post(target, data=body, headers=headers, allow_redirects=False)
-                    response = cast("PeerResponse", answer)
-                    while len(logged) < MAX_LOGGED_BYTES and (some := await response.read_some()):
-                        logged += some
-            except (aiohttp.ClientError, OSError) as error:
-                if response is None:
-                    if _ended_under(error):
-                        self._dialling.mistrust(target)
-                    failure = from_transport(error, host)
-                    # An image with a bad certificate is the uploader's to replace; a receiver's owner renews it.
-                    failure.retryable |= failure.code == "tls_error"
-                    raise failure from error
-                broken = not isinstance(error, TimeoutError)
-            finally:
-                if response is not None:
-                    response.close()
+        try:
+            async with asyncio.timeout(total_seconds):
+                answer = await self._posts.post(target, data=body, headers=headers, allow_redirects=False)
+                response = cast("PeerResponse", answer)
+                while len(logged) < MAX_LOGGED_BYTES and (some := await response.read_some()):
+                    logged += some
+        except (aiohttp.ClientError, OSError) as error:
+            if response is None:
+                if _ended_under(error):
+                    self._dialling.mistrust(target)
+                failure = from_transport(error, target.raw_host or "")
+                # An image with a bad certificate is the uploader's to replace; a receiver's owner renews it.
+                failure.retryable |= failure.code == "tls_error"
+                raise failure from error
+            broken = not isinstance(error, TimeoutError)
+        finally:
+            if response is not None:
+                response.close()
         return Response(
             response.status, response.headers, bytes(logged[:MAX_LOGGED_BYTES]), response.remote_address, broken=broken
         )

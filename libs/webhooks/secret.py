@@ -3,6 +3,7 @@
 import base64
 import binascii
 import secrets
+from functools import lru_cache
 
 PREFIX = "whsec_"
 LEAST_BYTES, MOST_BYTES = 24, 64
@@ -16,6 +17,7 @@ def new_secret() -> str:
     return PREFIX + base64.b64encode(secrets.token_bytes(_NEW_BYTES)).decode()
 
 
+@lru_cache(maxsize=4096)
 def parse_secret(text: str) -> bytes:
     """The key that signs and verifies, from a secret such as `whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw`.
 

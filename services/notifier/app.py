@@ -109,5 +109,4 @@ async def serve(
 
 
 def _session(settings: NotifierSettings) -> GuardedSession:
-    # The courier shares its slots out among the endpoints; nothing waits for its turn in the session.
-    return GuardedSession(EgressPolicy(settings.egress_allow), host_in_flight=settings.webhook_in_flight)
+    return GuardedSession(EgressPolicy(settings.egress_allow))

@@ -95,11 +95,11 @@ class Breaker:
                 circuit.probing = False
             if attempt.answered is not None and not attempt.seconds:
                 self._note(host, attempt)
-            metrics.WEBHOOK_HOSTS_SILENT.set(sum(one.failures >= _FAILURES for one in self._circuits.values()))
 
     def _note(self, host: str, attempt: Pass) -> None:
         if attempt.answered:
-            self._circuits.pop(host, None)
+            if self._circuits.pop(host, None):
+                self._count()
             return
         circuit = self._circuits.setdefault(host, _Circuit())
         circuit.failures += 1
@@ -108,6 +108,10 @@ class Breaker:
         if circuit.failures >= _FAILURES and self._clock() >= circuit.until:
             circuit.pause_seconds = min(max(self._first_seconds, circuit.pause_seconds * 2), _LONGEST_SECONDS)
             circuit.until = self._clock() + jittered(circuit.pause_seconds, self._jitter())
+            self._count()
+
+    def _count(self) -> None:
+        metrics.WEBHOOK_HOSTS_SILENT.set(sum(one.failures >= _FAILURES for one in self._circuits.values()))
 
     def _wait_seconds(self, circuit: _Circuit) -> float:
         if circuit.failures < _FAILURES:

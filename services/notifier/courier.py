@@ -130,12 +130,13 @@ class Courier:
             self._clear_at = time.monotonic() + _CLEARING_SECONDS
 
     async def _deliver(self, delivery: Delivery, settle: Settle) -> None:
-        with structlog.contextvars.bound_contextvars(
+        # For good: a task has a context of its own.
+        structlog.contextvars.bind_contextvars(
             request_id=delivery.request_id, trace_id=trace_id(delivery.trace), webhook_id=delivery.webhook_id
-        ):
-            ending = await self._ending(delivery)
-            settle()
-            await self._ledger.note(ending)
+        )
+        ending = await self._ending(delivery)
+        settle()
+        await self._ledger.note(ending)
 
     async def _ending(self, delivery: Delivery) -> Ending:
         recipient = await self._directory.recipient(delivery)

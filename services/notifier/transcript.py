@@ -3,7 +3,8 @@
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from libs.documents import Answer
@@ -34,9 +35,7 @@ class Transcript:
     """
 
     def __init__(self, recipient: Recipient) -> None:
-        written = {form for secret in _confidential(recipient) for form in _forms(secret)}
-        # The longest first, as one may be a part of another.
-        self._secrets = sorted(written, key=len, reverse=True)
+        self._secrets = _written(tuple(recipient.secrets), tuple(recipient.headers.values()), recipient.url)
 
     def of(self, response: Response) -> Answer:
         """The head of the answer: its headers, and of its body what fits into 16 KiB beside them, as text."""
@@ -79,16 +78,23 @@ class Transcript:
         return text
 
 
-def _confidential(recipient: Recipient) -> Iterator[str]:
-    yield from recipient.secrets
-    for value in recipient.headers.values():
+@lru_cache(maxsize=1024)
+def _written(secrets: Sequence[str], headers: Sequence[str], url: str) -> Sequence[str]:
+    """What nobody else is to know, the longest first, as one may be a part of another."""
+    written = {form for secret in _confidential(secrets, headers, url) for form in _forms(secret)}
+    return sorted(written, key=len, reverse=True)
+
+
+def _confidential(secrets: Sequence[str], headers: Sequence[str], url: str) -> Iterator[str]:
+    yield from secrets
+    for value in headers:
         yield value
         scheme, _, credentials = value.partition(" ")
         yield credentials.strip()
         if scheme.lower() == "basic":
             yield from _user_and_password(credentials)
-    if "?" in recipient.url:
-        yield from (value for _, value in parse_qsl(urlsplit(recipient.url).query))
+    if "?" in url:
+        yield from (value for _, value in parse_qsl(urlsplit(url).query))
 
 
 def _user_and_password(credentials: str) -> Iterator[str]:

@@ -72,6 +72,19 @@ async def test_every_status_is_an_answer(session: GuardedSession, status: int) -
     assert (reply.status, reply.retry_after_seconds, server.connections) == (status, 7, 1)
 
 
+async def test_posts_to_one_host_do_not_wait_for_one_another() -> None:
+    """However few downloads it may have at once: who posts knows how many it is to get."""
+    together = asyncio.Barrier(3)
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await together.wait()
+        writer.write(response("204 No Content", b""))
+
+    async with raw_server(answer) as server, GuardedSession(LOOPBACK, host_in_flight=1) as session:
+        replies = await asyncio.gather(*(deliver(session, server) for _ in range(3)))
+    assert [reply.status for reply in replies] == [204] * 3
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_never_followed(session: GuardedSession, status: int) -> None:
     """The target of the redirect sees no connection."""
