@@ -5,13 +5,15 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from libs.documents import Deliveries, Ending
 from libs.mongo import patiently
 from libs.runtime import metrics
 from libs.runtime.batches import Batches
+from libs.runtime.trace import trace_id
 
-_log = structlog.get_logger()
+_log: FilteringBoundLogger = structlog.get_logger()
 _BATCH = 128
 _PACE_SECONDS = 0.01  # in which endings gather under load: one call costs about the same for one as for sixteen
 
@@ -34,17 +36,26 @@ class Ledger:
 
     async def note(self, ending: Ending) -> None:
         """Returns once it is recorded, or known that the delivery was no longer held."""
-        _note(ending, written=await self._endings.result(ending))
+        await self._endings.result(ending)
 
     async def _record(self, endings: Sequence[Ending]) -> Sequence[bool]:
         # However long MongoDB takes to answer: an outcome that is not written down is an attempt made again.
-        return await patiently(partial(self._deliveries.record, endings))
+        recorded = await patiently(partial(self._deliveries.record, endings))
+        # Here, one behind the other: between all else, in the tasks of the deliveries, the same takes longer.
+        for ending, written in zip(endings, recorded, strict=True):
+            _note(ending, written=written)
+        return recorded
 
 
 def _note(ending: Ending, *, written: bool) -> None:
     """Counts and logs what became of it, as fenced when the lease had passed to another notifier."""
+    log = _log.bind(
+        request_id=ending.delivery.request_id,
+        trace_id=trace_id(ending.delivery.trace),
+        webhook_id=ending.delivery.webhook_id,
+    )
     if ending.attempt is None:
-        _note_untried(ending, written=written)
+        _note_untried(log, ending, written=written)
         return
     delivery, attempt, code = ending.delivery, ending.attempt, ending.attempt.error or ""
     state = "retry" if ending.state == "delayed" else ending.state
@@ -56,24 +67,24 @@ def _note(ending: Ending, *, written: bool) -> None:
         "milliseconds": round(attempt.seconds * 1000),
     }
     if not written:
-        _log.warning("delivery.fenced", outcome=state)
+        log.warning("delivery.fenced", outcome=state)
     elif ending.state == "delivered":
         ended = attempt.started_at.timestamp() + attempt.seconds
         metrics.WEBHOOK_AGE_SECONDS.observe(max(0.0, ended - delivery.rank))
-        _log.info("delivery.delivered", **facts)
+        log.info("delivery.delivered", **facts)
     elif ending.state == "failed":
         metrics.WEBHOOKS_FAILED.labels(ending.reason or "").inc()
-        _log.warning("delivery.failed", code=code, detail=attempt.detail, **facts)
+        log.warning("delivery.failed", code=code, detail=attempt.detail, **facts)
     else:
-        _log.info("delivery.retry", code=code, detail=attempt.detail, seconds=round(ending.seconds, 3), **facts)
+        log.info("delivery.retry", code=code, detail=attempt.detail, seconds=round(ending.seconds, 3), **facts)
 
 
-def _note_untried(ending: Ending, *, written: bool) -> None:
+def _note_untried(log: FilteringBoundLogger, ending: Ending, *, written: bool) -> None:
     facts = {"endpoint": ending.delivery.endpoint, "attempts": ending.delivery.attempts_made}
     if not written:
-        _log.warning("delivery.fenced", outcome="put_off" if ending.state == "delayed" else ending.state)
+        log.warning("delivery.fenced", outcome="put_off" if ending.state == "delayed" else ending.state)
     elif ending.state == "delayed":
-        _log.debug("delivery.put_off", seconds=round(ending.seconds, 3), **facts)
+        log.debug("delivery.put_off", seconds=round(ending.seconds, 3), **facts)
     else:
         metrics.WEBHOOKS_FAILED.labels(ending.reason or "").inc()
-        _log.warning("delivery.failed", code=ending.reason, **facts)
+        log.warning("delivery.failed", code=ending.reason, **facts)
