@@ -51,7 +51,9 @@ class _Hold(Generic[HeldT]):
 
 
 class Holdings(Generic[HeldT]):
-    """At most `slots` claimed documents that are worked on, each with its task, and 64 whose outcome is being written.
+    """At most `slots` claimed documents that are worked on, each with its task.
+
+    Beside them there are as many, or 64, whose outcome is being written.
 
     What is settled gives its slot back: writing is done in batches, and the work need not wait for that.
 
@@ -108,7 +110,8 @@ class Holdings(Generic[HeldT]):
     @property
     def free(self) -> int:
         """How many more may be held."""
-        return min(self._slots - len(self.working), self._slots + _UNWRITTEN - len(self._holds))
+        working = sum(not hold.settled for hold in self._holds.values())
+        return min(self._slots - working, self._slots + max(self._slots, _UNWRITTEN) - len(self._holds))
 
     def start(self, item: HeldT, work: Callable[[HeldT, Settle], Coroutine[None, None, None]], *, name: str) -> None:
         """Starts the work on a claimed document, as a task called `name`; its slot is free again when it is settled.

@@ -230,7 +230,7 @@ class WebhookSettings(_Group):
     )
     webhook_seconds: float = Field(default=15.0, gt=0, description="Total time for one delivery attempt.")
     webhook_in_flight: int = Field(
-        default=64, ge=1, le=1024, description="Delivery attempts that one notifier makes at once."
+        default=256, ge=1, le=1024, description="Delivery attempts that one notifier makes at once."
     )
     webhook_schedule: Annotated[tuple[float, ...], NoDecode] = Field(
         default=(5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
