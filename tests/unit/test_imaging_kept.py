@@ -1,5 +1,6 @@
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -103,6 +104,24 @@ def test_a_jpeg_that_must_be_turned_is_never_kept(quality: int) -> None:
     assert not result.kept
     assert looks_like(opened(result.data), photograph().transpose(Image.Transpose.ROTATE_270))
     assert result.larger_than_source == (len(result.data) > len(plain) + 4 + len(tag))
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [("RGB", {"max_width": 100}), ("RGB", {"format": "webp"}), ("RGB", {"format": "png"}), ("CMYK", {})],
+    ids=["resized", "WebP", "PNG", "CMYK"],
+)
+def test_a_jpeg_that_cannot_stay_as_it_is_is_never_kept(mode: str, options: dict[str, Any]) -> None:
+    """However coarse it is: another size, another format or colours that browsers do not show are encoded anew."""
+    source = encoded(photograph().convert(mode), "JPEG", quality=10)
+    result = compress(source, Options(**options))
+    assert not result.kept
+    shown = opened(result.data)
+    assert shown.format == options.get("format", "jpeg").upper()
+    assert shown.mode == "RGB"
+    assert shown.width == min(photograph().width, options.get("max_width", 65_500))
+    assert result.larger_than_source == (len(result.data) > len(source))
+    assert compress(encoded(photograph(), "JPEG", quality=10), Options()).kept
 
 
 def test_a_turned_jpeg_that_grew_is_flagged() -> None:
