@@ -76,7 +76,7 @@ class Crew:
 
     @property
     def _has_room(self) -> bool:
-        return self._holdings.free > 0 and not (self._runs_suspect and self._holdings.items)
+        return not (self._runs_suspect and self._holdings.items)
 
     @property
     def _pause_seconds(self) -> float:

@@ -74,7 +74,8 @@ class Hosts:
     def leave(self, image: HeldImage) -> None:
         """Nothing more is wanted of the host of `image`."""
         self._left.add(image)
-        self._answered.setdefault(image.host, deque(maxlen=self._each)).append(self._clock())
+        # One more than its share, which is asked for at once and may be answered so, however long that took.
+        self._answered.setdefault(image.host, deque(maxlen=self._each + 1)).append(self._clock())
         self._on_leave()
 
     def shares(self, working: Iterable[HeldImage]) -> Shares:
@@ -104,9 +105,9 @@ class Hosts:
         return room if room * 2 >= waiting else 0
 
     def _waiting(self, host: str) -> int:
-        """How many may wait for a host: none where there is no backlog, or before it has answered a share of them."""
+        """How many may wait for a host: none where there is no backlog, or before it has answered more than a share."""
         answered = self._answered.get(host)
-        if answered is None or len(answered) < self._each or not self._has_backlog:
+        if answered is None or len(answered) <= self._each or not self._has_backlog:
             return 0
         seconds = max(self._clock() - answered[0], _WAITING_SECONDS / _WAITING_SHARES)
         return int(self._each * _WAITING_SECONDS / seconds)

@@ -86,6 +86,28 @@ async def test_what_stands_behind_a_whole_catalogue_of_a_host_that_hangs_is_reac
     assert out_of_order([url for url in begun if url != urls[-1]], urls) < 512
 
 
+async def test_a_host_that_hangs_after_it_answered_leaves_the_others_their_slots(
+    documents: Documents, tmp_path: Path
+) -> None:
+    """Those that wait for it take none, though they are more than there are slots."""
+    urls, each, slots = await submit(documents, {"hangs": 300}), 8, 16
+    answered = urls[:150]
+    downloads = Downloads(*answered)
+    async with draining(documents, tmp_path, downloads, in_flight=slots, host_in_flight=each):
+        await completed(documents, answered)
+
+        async def is_held() -> bool:
+            return len(downloads.running) == each
+
+        await until(is_held, "its share hangs")
+        later = await submit(documents, {"later": 2})
+        downloads.at_once = (*answered, *later)
+        await completed(documents, later)
+        assert len(downloads.running) == each
+        downloads.gate.set()
+        await completed(documents, urls)
+
+
 class Slow(Copying):
     """A codec that is done with nothing before `gate` is open; `given` has what it was given."""
 
@@ -177,10 +199,10 @@ async def backlog(hosts: Hosts, answered: int) -> None:
 @pytest.mark.parametrize(
     ("answered", "seconds", "counts"),
     [
-        pytest.param(8, 0.2, {7: 17, 8: 16, 16: 8, 17: 0, 24: 0}, id="a host that answers 40 a second"),
-        pytest.param(8, 1.0, {7: 5, 8: 4, 10: 2, 11: 0, 12: 0}, id="a host that answers 8 a second"),
-        pytest.param(8, 5.0, {7: 1, 8: 0, 9: 0}, id="a host that answers less than 2 a second"),
-        pytest.param(7, 0.2, {7: 1, 8: 0, 16: 0}, id="a host that has not answered as many as its share"),
+        pytest.param(9, 0.2, {7: 17, 8: 16, 16: 8, 17: 0, 24: 0}, id="a host that answers 40 a second"),
+        pytest.param(9, 1.0, {7: 5, 8: 4, 10: 2, 11: 0, 12: 0}, id="a host that answers 8 a second"),
+        pytest.param(9, 5.0, {7: 1, 8: 0, 9: 0}, id="a host that answers less than 2 a second"),
+        pytest.param(8, 0.2, {7: 1, 8: 0, 16: 0}, id="a host that has not answered more than its share"),
     ],
 )
 async def test_some_images_of_a_host_that_answers_wait_for_it_and_several_are_claimed_at_once(
@@ -198,6 +220,17 @@ async def test_some_images_of_a_host_that_answers_wait_for_it_and_several_are_cl
     assert hosts.limit(16 - 14, held("answers", 14)) == 8
     assert not await hosts.make_way(Claim("t", [{"host": "answers"}], exhausted=True), [])
     assert len(hosts.shares(held("answers", 7)).admit(candidates)) == 1
+
+
+async def test_none_wait_for_a_slow_host_that_answers_its_share_at_one_moment(documents: Documents) -> None:
+    """What was asked for at once is answered at once, though it took ten seconds."""
+    now = 0.0
+    hosts = Hosts(8, documents.postponed, slots=16, clock=lambda: now)
+    await backlog(hosts, 8)
+    for now in (0.0, 10.0):
+        for image in held("answers", 8, first=2000 + round(now)):
+            hosts.leave(image)
+    assert hosts.shares(held("answers", 8)).admit([{"host": "answers"}] * 20) == []
 
 
 async def test_where_the_codec_is_slow_several_slots_are_free_before_more_is_claimed(documents: Documents) -> None:
