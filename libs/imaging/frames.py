@@ -16,9 +16,10 @@ class Frame(NamedTuple):
     body: bytes = b""
 
     @property
-    def parts(self) -> tuple[bytes, bytes]:
-        """What is to be sent, one behind the other."""
-        return _LENGTHS.pack(len(self.head), len(self.body)) + self.head, self.body
+    def parts(self) -> list[bytes]:
+        """What is to be sent, one behind the other; nothing empty, which Python 3.12 tries to send for ever."""
+        start = _LENGTHS.pack(len(self.head), len(self.body)) + self.head
+        return [start, self.body] if self.body else [start]
 
 
 def read(stream: BufferedIOBase) -> Frame | None:

@@ -114,6 +114,6 @@ class CodecPool:
         if process.is_alive and process.images < self._tasks_per_worker:
             self._idle.append(process)
             return
-        process.retire()
+        process.kill()  # not politely: nothing is left to be done, and a codec's thread may keep it from ending
         if process.is_started:  # what does not start is tried again with the next image, and not before
             self._idle.append(self._new())

@@ -13,11 +13,12 @@ from pydantic import TypeAdapter
 
 from libs.imaging.frames import Frame
 from libs.imaging.reasons import Code, ImageError
-from libs.imaging.result import Compressed
+from libs.imaging.result import Compressed, content_name
 
 _FACTS = [field.name for field in fields(Compressed) if field.name != "data"]
 _COMPRESSED = TypeAdapter(Compressed)
 _CODES = get_args(Code)
+_DETAIL_CHARACTERS = 2000
 
 
 class MistakeError(Exception):
@@ -50,12 +51,24 @@ def result_of(reply: Frame) -> Compressed:
         MistakeError: the codec did not expect this.
         ValueError: that is no reply.
     """
-    match json.loads(reply.head):
+    try:
+        said = json.loads(reply.head)
+    except RecursionError as error:
+        raise ValueError("a reply of many brackets") from error
+    match said:
         case {"made": {**facts}}:
-            return _COMPRESSED.validate_python({**facts, "data": reply.body})
+            result = _COMPRESSED.validate_python({**facts, "data": reply.body})
+            if result.name != content_name(result.data, result.extension):
+                raise ValueError("a result in the name of another")
+            return result
         case {"refused": {"code": code, "detail": str(detail), "retryable": bool(retryable)}} if code in _CODES:
-            raise ImageError(code, detail, retryable=retryable)
+            raise ImageError(code, _plain(detail), retryable=retryable)
         case {"mistake": [str(what), str(where)]}:
-            raise MistakeError(what, where)
+            raise MistakeError(_plain(what), where)
         case other:
             raise ValueError(f"no reply: {str(other)[:100]}")
+
+
+def _plain(text: str) -> str:
+    """As much of a text as is wanted, without halves of characters, which no document takes."""
+    return text[:_DETAIL_CHARACTERS].encode(errors="replace").decode()

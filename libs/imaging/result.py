@@ -2,6 +2,15 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+
+# Not looser: a codec process that a picture has taken over may say anything, and these are stored and counted.
+_Format = Annotated[str, Field(pattern=r"^(jpeg|png|webp|avif)$")]
+_SourceFormat = Annotated[str, Field(pattern=r"^(|jpeg|png|gif|webp|bmp|tiff|avif)$")]
+_Count = Annotated[int, Field(ge=0, lt=1 << 32)]
+_Seconds = Annotated[float, Field(ge=0, lt=1 << 32, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +28,22 @@ class Compressed:
     """
 
     data: bytes = field(repr=False)
-    format: str
+    format: _Format
     extension: str
-    width: int
-    height: int
+    width: _Count
+    height: _Count
     kept: bool
     animated: bool
     larger_than_source: bool
     name: str
-    quality: int | None = None
+    quality: _Count | None = None
     target_missed: bool = False
-    source_bytes: int = 0
-    source_format: str = ""
-    source_width: int = 0
-    source_height: int = 0
-    decode_seconds: float = field(default=0.0, compare=False)
-    encode_seconds: float = field(default=0.0, compare=False)
+    source_bytes: _Count = 0
+    source_format: _SourceFormat = ""
+    source_width: _Count = 0
+    source_height: _Count = 0
+    decode_seconds: _Seconds = field(default=0.0, compare=False)
+    encode_seconds: _Seconds = field(default=0.0, compare=False)
 
     @classmethod
     def jpeg(

@@ -6,10 +6,12 @@ import pickle
 import signal
 import struct
 import sys
+import threading
 from pathlib import Path
 
 from libs.imaging import Compressed, ImageError, Options
 from libs.imaging.frames import Frame
+from libs.imaging.result import content_name
 
 SIGNALS = {
     "crash": signal.SIGSEGV,
@@ -20,8 +22,15 @@ SIGNALS = {
 }
 
 FACTS = {"format": "jpeg", "extension": "jpg", "width": 1, "height": 1, "kept": False, "animated": False}
+WHOLE = {**FACTS, "larger_than_source": False, "name": content_name(b"", "jpg")}
 LIES = {
     "endless": struct.pack("!IQ", 2, 1 << 40) + b"{}",
+    "more than it may take": struct.pack("!IQ", 2, 1 << 29) + b"{}",
+    "many brackets": Frame(b"[" * 50_000).parts[0],
+    "in another's name": Frame(json.dumps({"made": {**WHOLE, "name": content_name(b"x", "jpg")}}).encode()).parts[0],
+    "enormous": Frame(json.dumps({"made": {**WHOLE, "width": 1 << 64}}).encode()).parts[0],
+    "no format": Frame(json.dumps({"made": {**WHOLE, "source_format": "\ud800"}}).encode()).parts[0],
+    "no time": Frame(json.dumps({"made": {**WHOLE, "decode_seconds": float("nan")}}).encode()).parts[0],
     "pickled": Frame(pickle.dumps(Path("/"))).parts[0],
     "shapeless": Frame(b"[]").parts[0],
     "half": Frame(json.dumps({"made": {**FACTS, "name": "name.jpg"}}).encode()).parts[0],
@@ -52,6 +61,16 @@ def misbehave(data: bytes, options: Options) -> Compressed:
             Path(path).write_text(str(os.getpid()))  # a FIFO: whoever reads it knows that the task is running
             signal.pause()
     return Compressed.jpeg(str(os.getpid()).encode(), (1, 1), source_bytes=0)
+
+
+def cling(data: bytes, options: Options) -> Compressed:
+    """Closes its socket and tells that to the FIFO that `data` names; without one, stays when it is to end."""
+    if data:
+        os.close(int(sys.argv[1]))
+        Path(data.decode()).write_text(str(os.getpid()))
+        signal.pause()
+    threading.Thread(target=threading.Event().wait).start()  # the interpreter waits for it before it ends
+    return Compressed.jpeg(str(os.getpid()).encode(), (1, 1), source_bytes=options.max_pixels)
 
 
 def lie(data: bytes, options: Options) -> Compressed:

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -12,8 +13,10 @@ import pytest
 import pytest_asyncio
 
 from libs.imaging import CodecPool, Compressed, ImageError, Options, compress, cost_bytes
+from libs.imaging.frames import Frame
+from libs.imaging.reply import result_of
 from tests.unit import slow_codec
-from tests.unit.codec_tasks import LIES, count, lie, misbehave
+from tests.unit.codec_tasks import LIES, cling, count, lie, misbehave
 from tests.unit.pictures import encoded, photograph
 
 OPTIONS = Options()
@@ -189,6 +192,12 @@ async def test_workers_are_replaced_after_their_number_of_images() -> None:
     assert pids[0] == pids[1] != pids[2] == pids[3]
 
 
+async def test_a_worker_that_is_replaced_does_not_stay() -> None:
+    """A thread that a codec left behind would keep its process for as long as the service runs."""
+    async with CodecPool(1, MEMORY_BYTES, 30.0, task=cling, tasks_per_worker=1) as opened:
+        await gone(int((await opened.compress(b"", OPTIONS)).data))
+
+
 async def test_a_worker_killed_while_idle_fails_nothing() -> None:
     """The pool renews itself, whatever became of its own bookkeeping."""
     async with pool(workers=1, task_seconds=5.0) as opened:
@@ -210,6 +219,35 @@ async def test_cancelling_ends_the_work(fifo: Path) -> None:
             await waiting
         await gone(pid)
         assert await worker_of(opened) != pid
+
+
+async def test_cancelling_ends_a_worker_that_has_hung_up(fifo: Path) -> None:
+    """One that closed its socket and lives is given a while to end by itself; nobody may wait for that."""
+    async with CodecPool(1, MEMORY_BYTES, 30.0, task=cling) as opened:
+        waiting = asyncio.create_task(opened.compress(str(fifo).encode(), OPTIONS))
+        pid = await told(fifo)
+        for _ in range(2):  # until the end of its stream has been read
+            await asyncio.to_thread(os.getpid)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await gone(pid)
+
+
+def test_a_reason_can_be_stored_whatever_it_says() -> None:
+    """MongoDB takes no half of a character, and nobody reads a megabyte."""
+    said = {"code": "corrupt", "detail": "\ud800" + "x" * 10_000, "retryable": False}
+    with pytest.raises(ImageError) as caught:
+        result_of(Frame(json.dumps({"refused": said}).encode()))
+    assert len(caught.value.detail.encode()) == 2000
+
+
+@pytest.mark.parametrize(("body", "parts"), [(b"", 1), (b"x", 2)])
+def test_nothing_empty_is_given_to_be_sent(body: bytes, parts: int) -> None:
+    """The event loop of Python 3.12 tries for ever to send the rest of what has no bytes."""
+    sent = Frame(b"{}", body).parts
+    assert len(sent) == parts
+    assert all(sent)
 
 
 async def test_a_worker_that_was_taken_over_can_only_fail_its_own_image() -> None:
