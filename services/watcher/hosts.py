@@ -30,6 +30,8 @@ class Hosts:
     One that waits for a codec has what it wanted of its host, and makes room for the next.
     They stay where they are, so that the next of them starts as soon as one has ended. Where only such images were
     seen, others are looked for four times a second, and in between no more is claimed than these hosts have room for.
+    Such a look reads hundreds of images. So while these are claimed all the same, each time from the front of the
+    queue, where new requests start, looks that bring nothing to light become as rare as one in two seconds.
 
     A claim costs nearly the same for one image as for several. So while there is a backlog, which is when 64 images
     in a row were claimed without coming to the end of what is pending, several are claimed at once where that keeps
@@ -66,7 +68,7 @@ class Hosts:
         self._next_at = 0.0
         self._barred: set[str] = set()
         self._left: set[HeldImage] = set()
-        self._look_at = 0.0
+        self._look_at = self._looked_at = 0.0
         self._put_off: dict[str, deque[Document]] = {}
         self._in_a_row = 0
         self._answered: dict[str, deque[float]] = {}
@@ -127,9 +129,13 @@ class Hosts:
                 # Twice what stood before others now: so the next claim reaches behind it, and does not read much more.
                 self._passing = min(_PASSING_FAR, max(_PASSING, 2 * len(claim.withheld)))
                 self._pause_seconds, self._look_at = _PAUSES_SECONDS[0], 0.0
+            else:  # it has seen the front, where new requests start
+                far = max(_LOOK_SECONDS, self._pause_seconds / 4)
+                self._look_at = max(self._look_at, min(self._clock() + _LOOK_SECONDS, self._looked_at + far))
             return await self._bring_back(claim, self._by_host(working))
         self._barred = {image["host"] for image in claim.withheld}
-        self._look_at = self._clock() + _LOOK_SECONDS
+        self._looked_at = self._clock()
+        self._look_at = self._looked_at + _LOOK_SECONDS
         if len(claim.withheld) < self._passing:
             return False
         if self._passing < _PASSING_FAR:

@@ -29,7 +29,7 @@ from tests.processes import environment, started
 
 PAUSE_MILLISECONDS = 200
 REPLICAS = (1, 2, 4, 8)
-WARM_UP_SECONDS = 3.0
+WARM_UP_SECONDS = 6.0
 WINDOW_SECONDS = 8.0
 ENDPOINTS = 32
 LEAST_EFFICIENCY = 0.9

@@ -244,3 +244,29 @@ async def test_where_the_codec_is_slow_several_slots_are_free_before_more_is_cla
     assert hosts.limit(4, working[:12]) == 4
     await hosts.make_way(Claim("t", [], exhausted=True), working)
     assert hosts.limit(1, working) == 1
+
+
+async def test_looks_behind_one_hosts_images_that_bring_nothing_to_light_become_rare_while_these_are_claimed(
+    documents: Documents,
+) -> None:
+    """Four a second while nothing is claimed; with claims, which see the front, one in two seconds in the end."""
+    now = 0.0
+    hosts, working = Hosts(8, documents.postponed, slots=16, clock=lambda: now), held("one", 8)
+    nothing_else = Claim("t", [], withheld=[{"_id": n, "host": "one"} for n in range(512)])
+    for _ in range(12):  # images are put off after ever longer pauses, each time in vain
+        now += 10.0
+        await hosts.make_way(nothing_else, working)
+        await hosts.make_way(nothing_else, working)
+    looked = now
+    for now in (looked + 0.2, looked + 0.3, looked + 0.6):
+        assert hosts.limit(8, working) == (0 if now < looked + 0.25 else 8), now
+    for now in (looked + 0.2, looked + 0.4, looked + 0.6, looked + 0.8, looked + 1.0):
+        await hosts.make_way(Claim("t", [{"host": "one"}]), working)
+        assert hosts.limit(8, working) == 0, now
+    now = looked + 1.3  # none was claimed for a while
+    assert hosts.limit(8, working) == 8
+    now = looked + 1.9
+    await hosts.make_way(Claim("t", [{"host": "one"}]), working)
+    assert hosts.limit(8, working) == 0
+    now = looked + 2.01
+    assert hosts.limit(8, working) == 8
