@@ -59,7 +59,7 @@ class CodecProcess:
         """Whether it can take an image, now or when it has started."""
         if self._is_given_up or not self._starting.done():
             return not self._is_given_up
-        return self.is_started and self._process is not None and _runs(self._process.pid)
+        return self.is_started and self._runs
 
     async def compress(self, data: bytes, options: Options, *, seconds: float, memory_bytes: int) -> Compressed:
         """Runs the task once the process has started; `seconds` of CPU time, and four times as many by the clock.
@@ -108,7 +108,7 @@ class CodecProcess:
         self._starting.cancel()
         self.retire()
         # Not by asyncio's `kill`, which may collect the process behind the back of asyncio's own watcher.
-        if self._process is not None and _runs(self._process.pid):
+        if self._process is not None and self._runs:
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)
 
@@ -156,6 +156,18 @@ class CodecProcess:
             return ImageError("too_complex", "used more CPU time than an image may")
         return ImageError("worker_crashed", f"the worker process ended with {code}", retryable=True)
 
+    @property
+    def _runs(self) -> bool:
+        """Whether the process is neither gone nor waiting to be collected, which asyncio learns a moment later."""
+        if self._process is None or self._process.returncode is not None:
+            return False
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            return True
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
+
 
 async def _spawned(task: worker.Task, descriptor: int, memory_bytes: int) -> asyncio.subprocess.Process:
     """A new interpreter that finds the same modules: this process has threads, whose locks a fork would inherit."""
@@ -167,11 +179,3 @@ async def _spawned(task: worker.Task, descriptor: int, memory_bytes: int) -> asy
         pass_fds=[descriptor],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)},
     )
-
-
-def _runs(pid: int) -> bool:
-    """Whether a child is neither gone nor waiting to be collected."""
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    except ChildProcessError:
-        return False
