@@ -60,13 +60,14 @@ async def test_notifiers_stopped_under_load_finish_or_give_back(mongo_uri: str, 
     """With time, a POST under way is answered and recorded; without, it is given back and made again, under its id."""
     gate = asyncio.Event()
     async with AsyncExitStack() as stack:
-        place = await stack.enter_async_context(scene(mongo_uri, tmp_path, **NO_LEASE_ENDS))
+        slots = {"DARKROOM_WEBHOOK_IN_FLIGHT": "64"}
+        place = await stack.enter_async_context(scene(mongo_uri, tmp_path, **NO_LEASE_ENDS, **slots))
         receiver = await stack.enter_async_context(receiving(waits_for(gate)))
         patient, hasty = await asyncio.gather(
             stack.enter_async_context(started("notifier", place.env, tmp_path, number=1)),
             stack.enter_async_context(started("notifier", place.env | LITTLE_TIME, tmp_path, number=2)),
         )
-        # One endpoint gets four of a notifier's sixteen slots: each of the two takes four of these ten.
+        # A host that has not answered yet gets a sixteenth of the slots: each of the two takes four of these ten.
         requests = [await close_request(place.documents, receiver.url) for _ in range(10)]
         await receiver.first(8)
         await until(lambda: announced(place, len(requests)), "every delivery is there")
