@@ -82,7 +82,7 @@ class Darkroom:
         """MiB of each process: what is resident, and the most that ever was."""
         pids = {name: [pid] for name, pid in self.processes.items()}
         children = psutil.Process(self.processes["watcher"]).children()
-        pids["codecs"] = [child.pid for child in children if any("spawn_main" in word for word in child.cmdline())]
+        pids["codecs"] = [child.pid for child in children if "libs.imaging.worker" in child.cmdline()]
         return {
             name: [(memory_of(pid, "VmRSS") / MIB, memory_of(pid, "VmHWM") / MIB) for pid in group]
             for name, group in pids.items()
