@@ -57,9 +57,7 @@ class CodecProcess:
     @property
     def is_alive(self) -> bool:
         """Whether it can take an image, now or when it has started."""
-        if self._is_given_up or not self._starting.done():
-            return not self._is_given_up
-        return self.is_started and self._runs
+        return not self._is_given_up and (not self._starting.done() or (self.is_started and self._runs))
 
     async def compress(self, data: bytes, options: Options, *, seconds: float, memory_bytes: int) -> Compressed:
         """Runs the task once the process has started; `seconds` of CPU time, and four times as many by the clock.
@@ -97,23 +95,17 @@ class CodecProcess:
             self.kill()
             raise
 
-    def retire(self) -> None:
-        """Has the process end by itself, once it has nothing to do."""
-        self._is_given_up = True
-        if self._writer is not None:
-            self._writer.close()
-
     def kill(self) -> None:
         """Ends the process at once, whatever it does."""
         self._starting.cancel()
-        self.retire()
+        self._hang_up()
         # Not by asyncio's `kill`, which may collect the process behind the back of asyncio's own watcher.
         if self._process is not None and self._runs:
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)
 
     async def ended(self) -> int | None:
-        """Waits for the end of the process, and gives its exit code; one that does not start is ended."""
+        """Waits for the end of the process and gives its exit code; one that does not start is ended."""
         await asyncio.wait({self._starting})
         if not self.is_started:
             self.kill()
@@ -143,9 +135,15 @@ class CodecProcess:
             await reader.readexactly(len(worker.READY))
         return reader, self._writer
 
+    def _hang_up(self) -> None:
+        """Takes no part in what it says any more; one that has nothing to do ends by that."""
+        self._is_given_up = True
+        if self._writer is not None:
+            self._writer.close()
+
     async def _death(self) -> ImageError:
         """What it died of: if the kernel stopped it for its CPU time it was too slow, all else may be an accident."""
-        self.retire()
+        self._hang_up()
         try:
             async with asyncio.timeout(_EXIT_SECONDS):
                 code = await self.ended()

@@ -58,7 +58,7 @@ class Crew:
             is_poll = wake.cause == "poll" and not self._holdings.items
             if time.monotonic() >= self._next_sweep and not is_poll:
                 await self._sweep()
-            limit = self._hosts.limit(self._holdings.free, self._holdings.working) if self._has_room else 0
+            limit = self._hosts.limit(self._holdings.free, self._holdings.working) if self._may_claim else 0
             claim = await self._claim(limit) if limit > 0 else None
             if claim is None or (claim.alone and not claim.documents):
                 if self._holdings.items:  # every slot or share is taken, or a suspect runs or waits until nothing is
@@ -75,14 +75,14 @@ class Crew:
         return found
 
     @property
-    def _has_room(self) -> bool:
+    def _may_claim(self) -> bool:
         return not (self._runs_suspect and self._holdings.items)
 
     @property
     def _pause_seconds(self) -> float:
         """How long to wait for a change of what is held."""
         seconds = min(_TURN_SECONDS, self._next_sweep - time.monotonic())
-        return min(seconds, self._hosts.look_seconds or seconds) if self._has_room else seconds
+        return min(seconds, self._hosts.look_seconds or seconds) if self._may_claim else seconds
 
     def _look_where(self, wake: Wake) -> None:
         if wake.cause in {"start", "listen", "sweep", "poll"}:
