@@ -46,13 +46,14 @@ async def _serve(settings: WatcherSettings, process: Process) -> None:
     step = os.environ["HELD_AT"]
     store = open_storage(settings.storage)
     await store.prepare()
-    await serve(
-        settings,
-        process,
-        downloader=_Download() if step == "claimed" else None,
-        codec=_Codec() if step == "fetched" else None,
-        store=_Store(store, step) if step in {"compressed", "stored"} else None,
-    )
+    async with store.writing():
+        await serve(
+            settings,
+            process,
+            downloader=_Download() if step == "claimed" else None,
+            codec=_Codec() if step == "fetched" else None,
+            store=_Store(store, step) if step in {"compressed", "stored"} else None,
+        )
 
 
 if __name__ == "__main__":

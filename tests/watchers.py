@@ -20,6 +20,7 @@ from services.watcher.attempts import Attempts
 from services.watcher.briefs import Brief
 from services.watcher.completion import Completion
 from services.watcher.crew import Crew
+from services.watcher.frontier import Frontier
 from services.watcher.hosts import Hosts
 from services.watcher.memory import Memory
 from services.watcher.pipeline import Codec, Downloader, Pipeline
@@ -106,6 +107,7 @@ async def draining(
     stop, store = Stop(), open_storage(settings.storage)
     await store.prepare()
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(store.writing())
         completion = completion or Completion(documents)
         await stack.enter_async_context(completion.running())
         memory = Memory(documents.images.made_from)
@@ -120,12 +122,14 @@ async def draining(
         await stack.enter_async_context(holdings.running())
         in_turn = InTurn(downloads, settings.host_in_flight)
         pipeline = Pipeline(in_turn, codec or Copying(), store, memory, max_download_bytes=10**6, download_seconds=1)
-        hosts = Hosts(settings.host_in_flight, documents.postponed, slots=settings.in_flight)
+        frontier = Frontier()
+        hosts = Hosts(settings.host_in_flight, documents.postponed, slots=settings.in_flight, on_return=frontier.lower)
         crew = Crew(
             documents,
             Attempts(settings, documents, pipeline, completion, hosts),
             holdings,
             hosts,
+            frontier,
             sweep_seconds=settings.sweep_seconds,
             stop=stop,
             progressed=progressed,

@@ -1,7 +1,7 @@
 """Builds the watcher from its parts and runs it."""
 
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from libs.changestream import ChangeStream, Consumer, Permits
@@ -17,6 +17,7 @@ from libs.storage import StorageError, open_storage
 from services.watcher.attempts import Attempts
 from services.watcher.completion import Completion
 from services.watcher.crew import Crew
+from services.watcher.frontier import Frontier
 from services.watcher.hosts import Hosts
 from services.watcher.memory import Memory
 from services.watcher.pipeline import Codec, Downloader, Pipeline, Store
@@ -60,7 +61,7 @@ async def serve(
         pipeline = Pipeline(
             downloader if downloader is not None else await stack.enter_async_context(_session(settings)),
             codec if codec is not None else await stack.enter_async_context(_pool(settings)),
-            store if store is not None else await _store(settings),
+            store if store is not None else await stack.enter_async_context(_store(settings)),
             memory,
             max_download_bytes=settings.max_download_bytes,
             download_seconds=settings.download_seconds,
@@ -86,12 +87,20 @@ async def serve(
             health=health,
             on_ready=lambda: process.announce(settings.local_url(port)),
         )
-        hosts = Hosts(settings.host_in_flight, documents.postponed, slots=settings.in_flight, on_leave=holdings.wake)
+        frontier = Frontier()
+        hosts = Hosts(
+            settings.host_in_flight,
+            documents.postponed,
+            slots=settings.in_flight,
+            on_leave=holdings.wake,
+            on_return=frontier.lower,
+        )
         crew = Crew(
             documents,
             Attempts(settings, documents, pipeline, completion, hosts),
             holdings,
             hosts,
+            frontier,
             sweep_seconds=settings.sweep_seconds,
             stop=process.stop,
             progressed=consumer.progressed,
@@ -116,10 +125,12 @@ def _pool(settings: WatcherSettings) -> CodecPool:
     )
 
 
-async def _store(settings: WatcherSettings) -> Store:
+@asynccontextmanager
+async def _store(settings: WatcherSettings) -> AsyncIterator[Store]:
     try:
         store = open_storage(settings.storage)
         await store.prepare()
     except (ValueError, StorageError) as error:
         raise FatalError(f"DARKROOM_STORAGE: {error}") from error
-    return store
+    async with store.writing():
+        yield store

@@ -29,6 +29,7 @@ class Crew:
         attempts: Attempts,
         holdings: Holdings[HeldImage],
         hosts: Hosts,
+        frontier: Frontier,
         *,
         sweep_seconds: float,
         stop: Stop,
@@ -41,7 +42,7 @@ class Crew:
         self._sweep_seconds = sweep_seconds
         self._stop = stop
         self._progressed = progressed
-        self._frontier = Frontier()
+        self._frontier = frontier
         self._next_sweep = 0.0
         self._runs_suspect = False
 

@@ -46,7 +46,7 @@ class Hosts:
     waits until these are fewer. What was put off comes back as soon as its host has room and nothing else of it is to
     be seen.
 
-    `on_leave` is called when a host has room for another.
+    `on_leave` is called when a host has room for another, `on_return` with the lowest rank of what came back.
     """
 
     def __init__(
@@ -56,12 +56,14 @@ class Hosts:
         *,
         slots: int,
         on_leave: Callable[[], None] = lambda: None,
+        on_return: Callable[[float], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._each = each
         self._slots = slots
         self._postponed = postponed
         self._on_leave = on_leave
+        self._on_return = on_return
         self._clock = clock
         self._passing = _PASSING
         self._pause_seconds = _PAUSES_SECONDS[0]
@@ -152,7 +154,7 @@ class Hosts:
         seconds = max(_POSTPONED_SECONDS, self._pause_seconds * _POSTPONED_PAUSES) * jitter
         metrics.IMAGES_POSTPONED.inc(await self._postponed.put_off([image["_id"] for image in withheld], seconds))
         for image in withheld:
-            self._put_off.setdefault(image["host"], deque(maxlen=_REMEMBERED)).append(image["_id"])
+            self._put_off.setdefault(image["host"], deque(maxlen=_REMEMBERED)).append(image)
         self._next_at = self._clock() + self._pause_seconds
         self._pause_seconds = min(2 * self._pause_seconds, _PAUSES_SECONDS[1])
 
@@ -160,11 +162,14 @@ class Hosts:
         seen = {image["host"] for image in claim.withheld}
         wanted: list[Document] = []
         for host in [host for host in self._put_off if host not in seen and working[host] < self._each]:
-            ids = self._put_off[host]
-            wanted += [ids.popleft() for _ in range(min(len(ids), _BROUGHT_BACK))]
-            if not ids:
+            images = self._put_off[host]
+            wanted += [images.popleft() for _ in range(min(len(images), _BROUGHT_BACK))]
+            if not images:
                 del self._put_off[host]
-        return bool(wanted) and await self._postponed.bring_back(wanted) > 0
+        if not wanted or not await self._postponed.bring_back([image["_id"] for image in wanted]):
+            return False
+        self._on_return(min(image["rank"] for image in wanted))
+        return True
 
     def _by_host(self, working: Iterable[HeldImage]) -> Counter[str]:
         held = set(working)

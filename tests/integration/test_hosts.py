@@ -270,3 +270,17 @@ async def test_looks_behind_one_hosts_images_that_bring_nothing_to_light_become_
     assert hosts.limit(8, working) == 0
     now = looked + 2.01
     assert hosts.limit(8, working) == 8
+
+
+async def test_claims_go_back_to_where_images_that_were_put_off_stand(documents: Documents) -> None:
+    """Meanwhile they went past these; to them the queue looks empty from there on."""
+    returned: list[float] = []
+    hosts = Hosts(8, documents.postponed, slots=16, on_return=returned.append)
+    await submit(documents, {"one": 512})
+    found = documents.mongo.collection("images").find({}, {"rank": 1, "host": 1}, sort=[("rank", 1)])
+    behind_its_share = Claim("t", [], withheld=await found.to_list(None))
+    for _ in range(2):  # the first look does not reach so far
+        assert await hosts.make_way(behind_its_share, held("one", 8))
+    assert returned == []
+    assert await hosts.make_way(Claim("t", [], exhausted=True), [])
+    assert returned == [behind_its_share.withheld[64]["rank"]]

@@ -25,7 +25,8 @@ async def ingest(documents: Documents, tmp_path: Path) -> AsyncIterator[Ingest]:
 async def bare(tmp_path: Path) -> AsyncIterator[Ingest]:
     """An ingest service without a database, and with one image in its store."""
     async with ingesting(None, tmp_path) as ingest:
-        await ingest.context.storage.put(NAME, IMAGE)
+        async with ingest.context.storage.writing():
+            await ingest.context.storage.put(NAME, IMAGE)
         yield ingest
 
 

@@ -116,7 +116,8 @@ async def test_schemathesis_finds_nothing_with_what_there_is(documents: Document
     """With ids of what is really there, the successful answers are checked against their schemas too."""
     name = "ab" * 32 + ".jpg"
     async with ingesting(documents, tmp_path) as ingest:
-        await ingest.context.storage.put(name, b"image")
+        async with ingest.context.storage.writing():
+            await ingest.context.storage.put(name, b"image")
         request_id = await ingest.accepted(SAMPLE)
         endpoint = await documents.endpoints.create(NewEndpoint("https://shop.example/"))
         [delivery_id] = await put(documents, [logged(0, "failed", request_id=request_id, attempts=[ATTEMPT])])

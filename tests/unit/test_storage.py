@@ -27,7 +27,8 @@ async def test_an_output_is_found_by_its_name_in_the_folder_of_its_first_charact
     storage = open_storage((tmp_path / "images").as_uri())
     await storage.prepare()
     assert storage.path(NAME) is None
-    await storage.put(NAME, DATA)
+    async with storage.writing():
+        await storage.put(NAME, DATA)
     assert storage.path(NAME) == tmp_path / "images" / NAME[:2] / NAME
     assert [path.read_bytes() for path in files(tmp_path)] == [DATA]
 
@@ -35,18 +36,20 @@ async def test_an_output_is_found_by_its_name_in_the_folder_of_its_first_charact
 async def test_putting_twice_leaves_the_first(tmp_path: Path) -> None:
     """Names are content: an output that is there is not written again."""
     storage = LocalStorage(tmp_path)
-    await storage.put(NAME, DATA)
-    path = storage.path(NAME)
-    assert path is not None
-    before = path.stat()
-    await storage.put(NAME, DATA)
+    async with storage.writing():
+        await storage.put(NAME, DATA)
+        path = storage.path(NAME)
+        assert path is not None
+        before = path.stat()
+        await storage.put(NAME, DATA)
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 async def test_many_writers_of_the_same_output_do_not_disturb_one_another(tmp_path: Path) -> None:
     """Two watchers that hold the same image store it at the same time."""
     storage, other = LocalStorage(tmp_path), LocalStorage(tmp_path)
-    await asyncio.gather(*(store.put(NAME, DATA) for store in [storage, other] * 10))
+    async with storage.writing(), other.writing():
+        await asyncio.gather(*(store.put(NAME, DATA) for store in [storage, other] * 10))
     assert [path.read_bytes() for path in files(tmp_path)] == [DATA]
 
 
@@ -76,8 +79,9 @@ async def test_a_malformed_name_is_neither_found_nor_written(tmp_path: Path, nam
     storage = LocalStorage(tmp_path / "images")
     await storage.prepare()
     assert storage.path(name) is None
-    with pytest.raises(ValueError, match="content name"):
-        await storage.put(name, DATA)
+    async with storage.writing():
+        with pytest.raises(ValueError, match="content name"):
+            await storage.put(name, DATA)
     assert files(tmp_path) == [outside]
 
 
@@ -94,24 +98,38 @@ async def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path: Path) -> 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
-    try:
-        with pytest.raises(StorageError) as caught:
-            await storage.put(NAME, bytes(1_000_000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert isinstance(caught.value.__cause__, OSError)
-    assert caught.value.__cause__.errno == errno.EFBIG
-    assert (caught.value.code, caught.value.retryable) == ("storage_error", True)
-    assert files(tmp_path) == []
-    await storage.put(NAME, DATA)
+    async with storage.writing():
+        try:
+            with pytest.raises(StorageError) as caught:
+                await storage.put(NAME, bytes(1_000_000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert isinstance(caught.value.__cause__, OSError)
+        assert caught.value.__cause__.errno == errno.EFBIG
+        assert (caught.value.code, caught.value.retryable) == ("storage_error", True)
+        assert files(tmp_path) == []
+        await storage.put(NAME, DATA)
     assert storage.path(NAME) is not None
+
+
+async def test_one_output_that_cannot_be_stored_fails_alone(tmp_path: Path) -> None:
+    """Of those that are written together the others are stored, and only its own caller is told."""
+    storage = LocalStorage(tmp_path)
+    names = [f"{start}{'0' * 62}.jpg" for start in ("aa", "bb", "cc")]
+    (tmp_path / "bb").write_text("in the way of a folder")
+    async with storage.writing():
+        done = await asyncio.gather(*(storage.put(name, DATA) for name in names), return_exceptions=True)
+    assert [type(outcome) for outcome in done] == [type(None), StorageError, type(None)]
+    assert [storage.path(name) is not None for name in names] == [True, False, True]
+    assert not any((tmp_path / ".incoming").iterdir())
 
 
 async def test_what_killed_writers_left_is_removed_once_it_is_an_hour_old(tmp_path: Path) -> None:
     """A temporary file that may still be written stays; outputs stay however old they are."""
     storage = LocalStorage(tmp_path)
-    await storage.put(NAME, DATA)
+    async with storage.writing():
+        await storage.put(NAME, DATA)
     output = storage.path(NAME)
     assert output is not None
     left, fresh = (tmp_path / ".incoming" / f"{NAME}.{end}" for end in ("left", "fresh"))
@@ -135,10 +153,11 @@ def note(event, details):
 sys.addaudithook(note)
 storage = LocalStorage(Path(sys.argv[1]))
 async def main():
-    for name in sys.argv[2:]:
-        await storage.put(name, b"x")
-        print(*opened)
-        opened.clear()
+    async with storage.writing():
+        for name in sys.argv[2:]:
+            await storage.put(name, b"x")
+            print(*opened)
+            opened.clear()
 asyncio.run(main())
 """
 
@@ -159,21 +178,23 @@ async def test_a_store_that_cannot_be_a_folder_is_refused_at_the_start(tmp_path:
     with pytest.raises(StorageError, match="cannot be written") as caught:
         await storage.prepare()
     assert isinstance(caught.value.__cause__, OSError)
-    with pytest.raises(StorageError, match="cannot be stored"):
-        await storage.put(NAME, DATA)
+    async with storage.writing():
+        with pytest.raises(StorageError, match="cannot be stored"):
+            await storage.put(NAME, DATA)
 
 
 async def test_a_cancelled_put_leaves_the_whole_output_or_nothing(tmp_path: Path) -> None:
-    """Wherever in its course it is cancelled, no temporary file stays behind."""
-    storage = LocalStorage(tmp_path)
+    """Wherever in its course it is cancelled, and its store with it, no temporary file stays behind."""
     for steps in range(12):
+        storage = LocalStorage(tmp_path)
         data = bytes(100_000) + bytes([steps])
         name = f"{hashlib.sha256(data).hexdigest()}.jpg"
-        putting = asyncio.create_task(storage.put(name, data))
-        for _ in range(steps):
-            await asyncio.to_thread(lambda: None)  # lets the threads that write go on a step or so
-        putting.cancel()
-        await asyncio.wait([putting])
+        async with storage.writing():
+            putting = asyncio.create_task(storage.put(name, data))
+            for _ in range(steps):
+                await asyncio.to_thread(lambda: None)  # lets the threads that write go on a step or so
+            putting.cancel()
+            await asyncio.wait([putting])
         path = storage.path(name)
         assert path is None or path.read_bytes() == data
     assert all(path.parent.name == path.name[:2] for path in files(tmp_path))
