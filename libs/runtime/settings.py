@@ -187,7 +187,7 @@ class CompressionSettings(_Group):
         description="Codec processes of one watcher. Default: the cores.",
     )
     in_flight: int = Field(
-        default=16, ge=1, le=1024, description="Images that one watcher downloads, compresses and stores at once."
+        default=32, ge=1, le=1024, description="Images that one watcher downloads, compresses and stores at once."
     )
     host_in_flight: int = Field(
         default=8,
