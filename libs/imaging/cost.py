@@ -52,11 +52,16 @@ class Cost:
     """What compressing an image takes at the most.
 
     `memory_bytes` is the address space that a worker gets for it, and what it counts for among the images in work.
-    `seconds` is CPU time.
+    `work_seconds` is CPU time, where it was measured.
     """
 
     memory_bytes: int
-    seconds: float
+    work_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """CPU time that it may take anywhere."""
+        return _LEAST_SECONDS + _SLOWER * self.work_seconds
 
 
 def cost_of(data: bytes, options: Options) -> Cost:
@@ -66,7 +71,7 @@ def cost_of(data: bytes, options: Options) -> Cost:
     """
     known = header.read(data)
     if known is None:  # no image: found out by its first bytes
-        return Cost(_BASE_BYTES, _LEAST_SECONDS)
+        return Cost(_BASE_BYTES, 0.0)
     pixels, written = _sizes(known, options)
     decode_bytes, decode_nanoseconds = _decoder(known)
     encode_bytes, encode_nanoseconds = _encoder(known.source, options)
@@ -76,7 +81,7 @@ def cost_of(data: bytes, options: Options) -> Cost:
         nanoseconds += _TRIES * min(written, _SAMPLE_PIXELS) * (encode_nanoseconds + _SAMPLE_NANOSECONDS)
     elif options.target_ratio is not None or options.max_bytes is not None:
         nanoseconds += (_TRIES - 1) * written * encode_nanoseconds
-    return Cost(memory_bytes, _LEAST_SECONDS + _SLOWER * nanoseconds / 1e9)
+    return Cost(memory_bytes, nanoseconds / 1e9)
 
 
 def cost_bytes(data: bytes, options: Options) -> int:

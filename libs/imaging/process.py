@@ -34,15 +34,20 @@ _READ_BYTES = 1 << 20
 _IN_PLACE_BYTES = 1 << 20
 
 
+class NotBegunError(Exception):
+    """The process ended before it came to this image; another may have it."""
+
+
 class CodecProcess:
     """A process that runs `task` on one image at a time, in `memory_bytes` of address space.
 
     It begins to start with its object, in the event loop's own thread: Linux ends it when the thread that started it
-    ends. `images` is how many it was given.
+    ends. What it is given while it works lies ready in its socket. `images` is how many it was given.
     """
 
     def __init__(self, task: worker.Task, memory_bytes: int) -> None:
         self.images = 0
+        self._turn = asyncio.Lock()
         self._memory_bytes = memory_bytes
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -60,19 +65,40 @@ class CodecProcess:
         return not self._is_given_up and (not self._starting.done() or (self.is_started and self._runs))
 
     async def compress(self, data: bytes, options: Options, *, seconds: float, memory_bytes: int) -> Compressed:
-        """Runs the task once the process has started; `seconds` of CPU time, and four times as many by the clock.
+        """Runs the task once the process has started and is done with what it was given before.
 
-        When it raises anything but a reason of the image itself, and when it is cancelled, the process is ended.
+        The image gets `seconds` of CPU time, and four times as many by the clock from its turn on. When that raises
+        anything but a reason of the image itself, and when it is cancelled, the process is ended; one that is cancelled
+        before its turn leaves it time for the image in work.
 
         Raises:
             ImageError: the image's own reason; `too_complex` when it overran its CPU time or memory, retryable when it
                 took too long by the clock alone; `worker_crashed`, retryable, when the process died or did not start.
+            NotBegunError: it was ended by another image, or for one.
         """
         self.images += 1
         reader, writer = await self._connection()
+        writer.writelines(Frame(worker.order_of(options, seconds, memory_bytes), data).parts)
+        try:
+            # Whoever waits for this lock gets it in the order of the frames.
+            await self._turn.acquire()
+        except BaseException:
+            self._is_given_up = True  # or its answer would be taken for another's
+            raise
+        try:
+            if self._is_given_up:
+                raise NotBegunError(NotBegunError.__doc__)
+            return await self._answer(reader, writer, seconds, memory_bytes)
+        finally:
+            self._turn.release()
+            if self._is_given_up:
+                self.kill()
+
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float, memory_bytes: int
+    ) -> Compressed:
         try:
             async with asyncio.timeout(_STARVED * seconds):
-                writer.writelines(Frame(worker.order_of(options, seconds, memory_bytes), data).parts)
                 await writer.drain()
                 reply = await receive(reader, memory_bytes)
             if len(reply.body) <= _IN_PLACE_BYTES:
@@ -112,7 +138,8 @@ class CodecProcess:
         return None if self._process is None else await self._process.wait()
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        await asyncio.wait({self._starting})
+        if not self._starting.done():
+            await asyncio.wait({self._starting})
         if self._starting.cancelled():
             raise ImageError("worker_crashed", "the codec pool was closed", retryable=True)
         if error := self._starting.exception():

@@ -39,8 +39,11 @@ LIES = {
 
 
 def misbehave(data: bytes, options: Options) -> Compressed:
-    """Crashes, hangs, spins, takes memory or fails; otherwise answers with the process id of its worker."""
-    order, _, path = data.decode().partition(":")
+    """Does what the last line of `data` says: crashes, hangs, waits, spins, takes memory or fails.
+
+    Otherwise it answers with the process id of its worker.
+    """
+    order, _, path = data.decode().rpartition("\n")[2].partition(":")
     if order in SIGNALS:
         os.kill(os.getpid(), SIGNALS[order])
     match order:
@@ -57,9 +60,10 @@ def misbehave(data: bytes, options: Options) -> Compressed:
             raise ImageError("corrupt", "as asked")
         case "mistake":
             raise KeyError("a mistake in the code")
-        case "tell and hang":
-            Path(path).write_text(str(os.getpid()))  # a FIFO: whoever reads it knows that the task is running
-            signal.pause()
+        case "tell and hang" | "tell and wait":
+            fifo = Path(path)
+            fifo.write_text(str(os.getpid()))  # whoever reads it knows that the task is running
+            signal.pause() if order == "tell and hang" else fifo.read_text()
     return Compressed.jpeg(str(os.getpid()).encode(), (1, 1), source_bytes=0)
 
 

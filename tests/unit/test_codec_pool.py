@@ -2,7 +2,9 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -13,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from libs.imaging import CodecPool, Compressed, ImageError, Options, compress, cost_bytes
+from libs.imaging.cost import cost_of
 from libs.imaging.frames import Frame
 from libs.imaging.reply import result_of
 from tests.unit import slow_codec
@@ -107,6 +110,83 @@ async def test_an_image_that_never_ends_is_too_complex(hasty: CodecPool) -> None
     """By its CPU time, or by the clock where others have the processor."""
     assert (await failure(hasty, b"spin")).code == "too_complex"
     assert await worker_of(hasty) > 0
+
+
+async def given(opened: CodecPool, images: int) -> None:
+    """Returns once the workers there are were given so many images."""
+    while sum(process.images for process in opened._processes) < images:  # noqa: ASYNC110 (nothing tells of it)
+        await asyncio.sleep(0)
+
+
+async def waiting_in(opened: CodecPool, fifo: Path) -> tuple[asyncio.Task[Compressed], int]:
+    """An image that waits in a worker until something is written to `fifo`, and that worker's process id."""
+    waiting = asyncio.create_task(opened.compress(f"tell and wait:{fifo}".encode(), OPTIONS))
+    return waiting, await told(fifo)
+
+
+def next_told(fifo: Path, second: Path) -> int:
+    """Lets what waits at `fifo` go on, and gives what is told at `second` then; the event loop stands still for it."""
+    with os.fdopen(os.open(second, os.O_RDONLY | os.O_NONBLOCK)) as telling:
+        fifo.write_text("go on")
+        assert select.select([telling], [], [], 60)[0], "nothing is told"
+        return int(telling.read())
+
+
+async def test_a_worker_has_the_next_image_before_it_is_done(fifo: Path, tmp_path: Path) -> None:
+    """It begins with that by itself, though its service does nothing."""
+    second = tmp_path / "second"
+    os.mkfifo(second)
+    async with pool(workers=1) as opened:
+        first, pid = await waiting_in(opened, fifo)
+        behind = asyncio.create_task(opened.compress(f"tell and hang:{second}".encode(), OPTIONS))
+        await given(opened, 2)
+        assert next_told(fifo, second) == pid
+        assert not first.done()
+        assert int((await first).data) == pid
+        behind.cancel()
+        await asyncio.wait([behind])
+
+
+async def test_an_image_behind_one_that_ends_its_worker_is_worked_on_by_another(fifo: Path) -> None:
+    """It had not begun: it has no part in that, and no try was made of it."""
+    async with pool(workers=1, task_seconds=0.5) as opened:
+        for order in (b"crash", b"killed", b"xcpu", b"hang", b"spin"):
+            failing = asyncio.create_task(failure(opened, order))
+            assert await worker_of(opened) > 0, order
+            assert (await failing).code in {"worker_crashed", "too_complex"}
+        waiting, pid = await waiting_in(opened, fifo)
+        behind = asyncio.create_task(worker_of(opened))
+        await given(opened, 2)
+        waiting.cancel()
+        assert await behind != pid
+
+
+async def test_cancelling_an_image_that_waits_in_a_worker_leaves_it_the_one_in_work(fifo: Path) -> None:
+    """That one finishes; the worker, whose next answer nobody wants, is replaced behind it."""
+    async with pool(workers=1) as opened:
+        first, pid = await waiting_in(opened, fifo)
+        behind = asyncio.create_task(opened.compress(b"pid", OPTIONS))
+        await given(opened, 2)
+        behind.cancel()
+        await asyncio.wait([behind])
+        assert await worker_of(opened) != pid
+        await asyncio.to_thread(fifo.write_text, "go on")
+        assert int((await first).data) == pid
+        await gone(pid)
+
+
+async def test_nothing_waits_in_a_worker_behind_an_image_that_may_take_long(fifo: Path) -> None:
+    """Another worker may be free before; and one such image takes no more than one worker."""
+    header = b"BM" + bytes(12) + struct.pack("<iii", 40, 3840, 2048)  # of eight megapixels
+    order = header + f"\ntell and wait:{fifo}".encode()
+    assert cost_of(order, OPTIONS).work_seconds > 0.2
+    async with pool(workers=2) as opened:
+        long = asyncio.create_task(opened.compress(order, OPTIONS))
+        pid = await told(fifo)
+        others = await asyncio.gather(*(worker_of(opened) for _ in range(8)))
+        assert pid not in others
+        await asyncio.to_thread(fifo.write_text, "go on")
+        assert int((await long).data) == pid
 
 
 async def test_an_image_gets_as_much_memory_as_it_costs() -> None:

@@ -52,6 +52,30 @@ async def test_flows_that_come_later_do_not_keep_an_old_one_from_its_turn() -> N
     assert all(after - before <= 7 for before, after in pairwise(turns))
 
 
+async def test_work_that_takes_several_slots_waits_for_one_and_makes_up_for_the_others() -> None:
+    """Nobody is served before so many were given back."""
+    rota, served = Rota(2), []
+    gates = {name: asyncio.Event() for name in ("one", "another", "large", "last")}
+
+    async def work(name: str, slots: int) -> None:
+        async with rota.slot(name, slots):
+            served.append(name)
+            await gates[name].wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        for name, slots in (("one", 1), ("another", 1), ("large", 2), ("last", 1)):
+            tasks.create_task(work(name, slots))
+            await asyncio.sleep(0)
+        assert served == ["one", "another"]
+        for name, expected in (("one", ["large"]), ("another", []), ("large", ["last"])):
+            served.clear()
+            gates[name].set()
+            for _ in range(4):
+                await asyncio.sleep(0)
+            assert served == expected, name
+        gates["last"].set()
+
+
 @given(
     slots=st.integers(1, 4),
     steps=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["take", "give", "cancel"])), max_size=60),
