@@ -8,7 +8,7 @@ from libs.imaging.decode import Decoded, decode
 from libs.imaging.encoding import EXTENSIONS, LOSSLESS, Form, encode
 from libs.imaging.lanes import decode_jpeg
 from libs.imaging.options import Options
-from libs.imaging.result import Compressed, content_name
+from libs.imaging.result import Compressed
 from libs.imaging.sniff import SourceFormat, sniff
 
 _FORMS: dict[SourceFormat, Form] = {
@@ -62,7 +62,6 @@ def compress(data: bytes, options: Options) -> Compressed:
         kept=choice.kept,
         animated=decoded.animated,
         larger_than_source=len(choice.data) > len(data),
-        name=content_name(choice.data, EXTENSIONS[form]),
         quality=choice.quality,
         target_missed=choice.target_missed,
         source_bytes=len(data),

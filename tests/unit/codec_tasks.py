@@ -22,18 +22,19 @@ SIGNALS = {
 }
 
 FACTS = {"format": "jpeg", "extension": "jpg", "width": 1, "height": 1, "kept": False, "animated": False}
-WHOLE = {**FACTS, "larger_than_source": False, "name": content_name(b"", "jpg")}
+WHOLE = {**FACTS, "larger_than_source": False}
 LIES = {
     "endless": struct.pack("!IQ", 2, 1 << 40) + b"{}",
     "more than it may take": struct.pack("!IQ", 2, 1 << 29) + b"{}",
     "many brackets": Frame(b"[" * 50_000).parts[0],
     "in another's name": Frame(json.dumps({"made": {**WHOLE, "name": content_name(b"x", "jpg")}}).encode()).parts[0],
+    "off the path": Frame(json.dumps({"made": {**WHOLE, "extension": "/../jpg"}}).encode()).parts[0],
     "enormous": Frame(json.dumps({"made": {**WHOLE, "width": 1 << 64}}).encode()).parts[0],
     "no format": Frame(json.dumps({"made": {**WHOLE, "source_format": "\ud800"}}).encode()).parts[0],
     "no time": Frame(json.dumps({"made": {**WHOLE, "decode_seconds": float("nan")}}).encode()).parts[0],
     "pickled": Frame(pickle.dumps(Path("/"))).parts[0],
     "shapeless": Frame(b"[]").parts[0],
-    "half": Frame(json.dumps({"made": {**FACTS, "name": "name.jpg"}}).encode()).parts[0],
+    "half": Frame(json.dumps({"made": FACTS}).encode()).parts[0],
     "unheard of": Frame(json.dumps({"refused": {"code": "x", "detail": "", "retryable": False}}).encode()).parts[0],
 }
 

@@ -18,8 +18,9 @@ from libs.imaging import CodecPool, Compressed, ImageError, Options, compress, c
 from libs.imaging.cost import cost_of
 from libs.imaging.frames import Frame
 from libs.imaging.reply import result_of
+from libs.imaging.result import content_name
 from tests.unit import slow_codec
-from tests.unit.codec_tasks import LIES, cling, count, lie, misbehave
+from tests.unit.codec_tasks import LIES, WHOLE, cling, count, lie, misbehave
 from tests.unit.pictures import encoded, photograph
 
 OPTIONS = Options()
@@ -320,6 +321,12 @@ def test_a_reason_can_be_stored_whatever_it_says() -> None:
     with pytest.raises(ImageError) as caught:
         result_of(Frame(json.dumps({"refused": said}).encode()))
     assert len(caught.value.detail.encode()) == 2000
+
+
+def test_a_result_is_named_by_the_bytes_that_came() -> None:
+    """A worker that was taken over cannot have its bytes stored in the name of others."""
+    result = result_of(Frame(json.dumps({"made": WHOLE}).encode(), b"bytes"))
+    assert (result.name, result.data) == (content_name(b"bytes", "jpg"), b"bytes")
 
 
 @pytest.mark.parametrize(("body", "parts"), [(b"", 1), (b"x", 2)])
