@@ -13,25 +13,34 @@ def cleaned(structure: Jpeg, exif: bytes = b"", *, padded: bool = True) -> bytes
 
     A usable ICC profile stays, and `exif` is put in. A JFIF version that decoders do not know and the spectral range of
     a sequential scan, which has no meaning, are put right, so that a decoder can be strict about all that is left.
-    Without `padded`, zeros that follow the last code of a scan go too.
+    Without `padded`, zeros that follow the last code of a scan go too. A file of which nothing is left out and in which
+    nothing is changed is not written again.
     """
-    parts: list[bytes | memoryview] = [_BEGINNING]
+    segments: list[Segment] = []
     jfif_seen = False
     for segment in structure.segments:
         marker = segment.marker
         if marker == SOS:
-            scan = _scan(segment, sequential=structure.is_sequential, padded=padded)
-            parts += (scan.head(), scan.scan)
+            segments.append(_scan(segment, sequential=structure.is_sequential, padded=padded))
         elif marker == APP0:
             if not jfif_seen and _is_jfif(segment):
-                parts.append(_jfif(segment).head())
+                segments.append(_jfif(segment))
                 jfif_seen = True
         elif segment is structure.adobe:
-            parts.append(Segment(APP14, segment.payload[:ADOBE_BYTES]).head())
+            segments.append(Segment(APP14, segment.payload[:ADOBE_BYTES]))
         elif marker != COM and not APP0 <= marker <= APP15:
-            parts.append(segment.head())
+            segments.append(segment)
+    if not exif and tuple(segments) == structure.segments and structure.is_seamless:
+        return structure.data
+    return splice.spliced(_written(segments), structure.profile, exif)
+
+
+def _written(segments: list[Segment]) -> bytes:
+    parts: list[bytes | memoryview] = [_BEGINNING]
+    for segment in segments:
+        parts += (segment.head(), segment.scan)
     parts.append(_END)
-    return splice.spliced(b"".join(parts), structure.profile, exif)
+    return b"".join(parts)
 
 
 def _jfif(segment: Segment) -> Segment:

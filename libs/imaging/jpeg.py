@@ -50,9 +50,11 @@ class Segment(NamedTuple):
 class Jpeg:
     """What a JPEG says of itself, and its segments from the beginning to the end of its (first) image.
 
-    `adobe` is the segment that says how colours are coded: libjpeg goes by the last one before the first scan.
+    `adobe` is the segment that says how colours are coded: libjpeg goes by the last one before the first scan. `data`
+    is the file that it was read from.
     """
 
+    data: bytes
     width: int
     height: int
     process: int
@@ -63,6 +65,11 @@ class Jpeg:
     exif: bytes
     adobe: Segment | None
     segments: tuple[Segment, ...]
+
+    @property
+    def is_seamless(self) -> bool:
+        """Whether the file is its segments and nothing else: no bytes between them, and none behind its end."""
+        return 4 + sum([4 + len(payload) + len(scan) for _, payload, scan in self.segments]) == len(self.data)
 
     @property
     def is_sequential(self) -> bool:
@@ -108,7 +115,7 @@ def parse(data: bytes, max_pixels: int) -> Jpeg:
             raise ImageError("unsupported_format", "hierarchical JPEG is not supported")
     if frame is None or not scans:
         raise ImageError("corrupt", "there is no picture between the beginning and the end")
-    return _facts(frame, segments)
+    return _facts(data, frame, segments)
 
 
 def _walk(data: bytes) -> Iterator[Segment]:
@@ -168,7 +175,7 @@ def _size(frame: bytes) -> tuple[int, int]:
     return int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[1:3], "big")
 
 
-def _facts(frame: Segment, segments: list[Segment]) -> Jpeg:
+def _facts(data: bytes, frame: Segment, segments: list[Segment]) -> Jpeg:
     components = frame.payload[5]
     width, height = _size(frame.payload)
     sums: dict[int, int] = {}
@@ -187,6 +194,7 @@ def _facts(frame: Segment, segments: list[Segment]) -> Jpeg:
         elif marker == APP14 and is_header and payload.startswith(b"Adobe") and len(payload) >= ADOBE_BYTES:
             adobe = segment
     return Jpeg(
+        data=data,
         width=width,
         height=height,
         process=frame.marker,
