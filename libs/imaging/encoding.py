@@ -6,7 +6,7 @@ from typing import Final, Literal
 import numpy as np
 from PIL import AvifImagePlugin, Image
 
-from libs.imaging import splice, turbo
+from libs.imaging import packing, splice, turbo
 from libs.imaging.colour import coloured
 from libs.imaging.limits import check_output
 from libs.imaging.picture import Picture
@@ -38,7 +38,8 @@ def encode(picture: Picture, form: Form, quality: int) -> bytes:
         return splice.spliced(_jpeg(picture, quality), picture.profile, picture.exif)
     image, profile = picture.image(), picture.profile
     if form == "png":
-        return _saved(image, "PNG", icc_profile=profile, exif=picture.exif)
+        strategy = packing.strategy(image)
+        return _saved(image, "PNG", icc_profile=profile, exif=picture.exif, compress_type=strategy)
     image, profile = coloured(image, profile)
     if form == "webp":
         return _saved(image, "WEBP", quality=quality, icc_profile=profile, exif=picture.exif)
