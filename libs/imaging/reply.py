@@ -6,7 +6,6 @@ Plain JSON and bytes: a picture may have taken the process over, and what is unp
 import json
 import traceback
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, get_args
 
 from pydantic import TypeAdapter
@@ -15,7 +14,6 @@ from libs.imaging.frames import Frame
 from libs.imaging.reasons import Code, ImageError
 from libs.imaging.result import Compressed
 
-_FACTS = [field.name for field in fields(Compressed) if field.name != "data"]
 _COMPRESSED = TypeAdapter(Compressed)
 _CODES = get_args(Code)
 _DETAIL_CHARACTERS = 2000
@@ -39,7 +37,7 @@ def reply_of(work: Callable[[], Compressed]) -> Frame:
     except Exception as error:  # noqa: BLE001 (it is told to the service)
         said = {"mistake": [f"{type(error).__name__}: {error}", traceback.format_exc()]}
     else:
-        return Frame(json.dumps({"made": {name: getattr(result, name) for name in _FACTS}}).encode(), result.data)
+        return Frame(b'{"made":%b}' % _COMPRESSED.dump_json(result, exclude={"data"}), result.data)
     return Frame(json.dumps(said).encode())
 
 
