@@ -4,10 +4,12 @@ import json
 import os
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -16,7 +18,7 @@ import pytest_asyncio
 
 from libs.imaging import CodecPool, Compressed, ImageError, Options, compress, cost_bytes
 from libs.imaging.cost import cost_of
-from libs.imaging.frames import Frame
+from libs.imaging.frames import Frame, read, write
 from libs.imaging.reply import result_of
 from libs.imaging.result import content_name
 from tests.unit import slow_codec
@@ -335,6 +337,20 @@ def test_nothing_empty_is_given_to_be_sent(body: bytes, parts: int) -> None:
     sent = Frame(b"{}", body).parts
     assert len(sent) == parts
     assert all(sent)
+
+
+@pytest.mark.parametrize("seconds", [None, 30.0], ids=["at once", "piece by piece"])
+def test_a_frame_of_more_than_a_socket_holds_comes_whole(seconds: float | None) -> None:
+    """Also where the system takes a part of it only; behind the last comes nothing."""
+    frame = Frame(b"head", bytes(range(256)) * 40_000)
+    ours, theirs = socket.socketpair()
+    ours.settimeout(seconds)
+    with theirs, ThreadPoolExecutor() as threads:
+        with ours:
+            sending = threads.submit(write, ours, frame)
+            assert read(theirs) == frame
+            sending.result()
+        assert read(theirs) is None
 
 
 async def test_a_worker_that_was_taken_over_can_only_fail_its_own_image() -> None:
