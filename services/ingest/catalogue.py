@@ -11,6 +11,7 @@ from libs.egress import EgressError, EgressPolicy
 from services.ingest.decoding import NotTextError
 from services.ingest.header import COLUMNS, check_header, delimiter_of
 from services.ingest.lines import LONGEST_RECORD, Lines, RecordTooLargeError
+from services.ingest.plain import PlainRun
 from services.ingest.spool import Spool
 from services.ingest.urls import FIRST_COLUMN, LONGEST_URL, UrlCells, UrlSeparator
 
@@ -60,7 +61,8 @@ class Catalogue:
     quote within an unquoted cell is text, and so is what follows a closing quote. Spaces around a name are dropped.
 
     Every row is checked; nothing is spooled any more after the first problem, since the file is refused whole.
-    `checkpoint` is called for each row and each URL; what it raises ends the reading.
+    `checkpoint` is called for each row and each URL, or once for plain rows that are read together; what it raises ends
+    the reading.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Catalogue:
         self._checkpoint = checkpoint
         self._problems: list[CellProblem] = []
         self._images = 0
+        self._has_refused_host = False
 
     def read(self, chunks: Iterable[bytes]) -> None:
         """Reads the whole file; pulls the next chunk when all the lines of the last one have been checked.
@@ -109,12 +112,35 @@ class Catalogue:
                 break
             lines.begin_record()
         lines.begin_record()
-        separator = UrlSeparator(lines.delimiter)
+        separator, run = UrlSeparator(lines.delimiter), PlainRun(lines.delimiter)
         for cells in records:
             if cells:
                 self._row(cells, lines, separator)
             lines.begin_record()
+            self._plain_rows(lines, run)
         return "the file has no row below its header"
+
+    def _plain_rows(self, lines: Lines, run: PlainRun) -> None:
+        """Reads the plain rows that come next, unless one of their hosts is refused: the rows are to tell which."""
+        if self._problems or self._has_refused_host or not (text := lines.ahead(run)):
+            return
+        self._checkpoint()
+        rows = run.rows(text)
+        try:
+            roots = {origin: self._policy.check(f"{origin}/") for origin in set(rows.origins)}
+        except EgressError:
+            self._has_refused_host = True
+            return
+        self._images += len(rows.urls)
+        if self._images > self._max_images:
+            raise TooManyImagesError
+        canonical = {origin: root.text[:-1] for origin, root in roots.items()}
+        addresses = rows.urls
+        if any(origin != written for origin, written in canonical.items()):
+            parts = zip(rows.origins, rows.urls, strict=True)
+            addresses = [canonical[origin] + url[len(origin) :] for origin, url in parts]
+        self._spool.add_rows(rows, addresses, [roots[origin].host for origin in rows.origins])
+        lines.skip(text, len(rows.urls))
 
     def _row(self, cells: Sequence[str], lines: Lines, separator: UrlSeparator) -> None:
         self._checkpoint()

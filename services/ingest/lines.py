@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from io import IncrementalNewlineDecoder, StringIO
 
 from services.ingest.decoding import TextDecoder
+from services.ingest.plain import PlainRun
 
 LONGEST_RECORD = 16 * 2**20
 """Characters of a record, over all its lines. A hundred thousand URLs of 160 characters fit."""
@@ -29,6 +30,8 @@ class Lines:
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = chunks
+        self._text = ""
+        self._unread = StringIO()  # the same, as far as it was not read
         self._lines = self._bounded()
         self._count = 0
         self._length = 0
@@ -50,6 +53,17 @@ class Lines:
         self.record_line = self._count + 1
         self._length = self._parts = 0
 
+    def ahead(self, run: PlainRun) -> str:
+        """Between two records: the plain rows that come next, as far as they have arrived; they are not read by it."""
+        start = self._unread.tell()
+        return self._text[start : run.end(self._text, start)]
+
+    def skip(self, text: str, count: int) -> None:
+        """Counts as read what comes next, `count` records of one line each."""
+        self._unread.seek(self._unread.tell() + len(text))
+        self._count += count
+        self.begin_record()
+
     def _bounded(self) -> Iterator[str]:
         for line in self._split():
             self._count += 1
@@ -65,7 +79,8 @@ class Lines:
     def _split(self) -> Iterator[str]:
         held = StringIO(newline="")
         for text in self._texts():
-            for line in StringIO(text, newline=""):
+            self._text, self._unread = text, StringIO(text, newline="")
+            while line := self._unread.readline():
                 if held.tell():
                     held.write(line)
                     self._check_length(held.tell())

@@ -2,30 +2,24 @@
 
 import marshal
 import sqlite3
-from collections.abc import Iterator
-from hashlib import blake2b
-from itertools import starmap
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from libs.documents import NewImage
 from libs.egress import CanonicalUrl
+from services.ingest.plain import PlainRows
+from services.ingest.repeats import Repeats
 
 BATCH = 1_000
-"""Images in one batch that goes to MongoDB."""
+"""Images in one batch that goes to MongoDB, at most."""
+MOST_CHARACTERS = 4 * 2**20
+"""Of the names and URLs of a batch, but for what came with the last of them; MongoDB takes 48 MB in one message."""
 
 _PAGE_CACHE_KIB = 8 * 1024
 _SCHEMA = """
 CREATE TABLE batches (first INTEGER PRIMARY KEY, images BLOB NOT NULL);
-CREATE TABLE addresses (position INTEGER PRIMARY KEY, digest BLOB NOT NULL);
 CREATE TABLE repeats (position INTEGER PRIMARY KEY, first INTEGER NOT NULL, copies INTEGER NOT NULL);
-"""
-# Sorted, since an index on digests, which come in no order, would be read and written all over for each image.
-_FIND_REPEATS = """
-CREATE TABLE repeated AS
-  SELECT digest, min(position) AS first, count(*) - 1 AS copies FROM addresses GROUP BY digest HAVING copies > 0;
-CREATE UNIQUE INDEX repeated_digest ON repeated (digest);
-INSERT INTO repeats SELECT position, first, copies FROM addresses JOIN repeated USING (digest);
 """
 
 
@@ -42,9 +36,14 @@ class Spool:
             f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{_PAGE_CACHE_KIB};"
             f"{_SCHEMA} BEGIN;"
         )
-        # The fields of `NewImage`; the last two are set when the repeats are known.
-        self._images: list[tuple[int, int, int, str, str, str, None, int]] = []
-        self._digests: list[tuple[int, bytes]] = []
+        self._repeats = Repeats()
+        # Of the images that are not written yet: row, serial number, product name, URL, host.
+        self._rows: list[int] = []
+        self._serial_numbers: list[int] = []
+        self._names: list[str] = []
+        self._urls: list[str] = []
+        self._hosts: list[str] = []
+        self._characters = 0
         self._row = (0, "")
         self._is_complete = False
         self.rows = 0
@@ -69,19 +68,40 @@ class Spool:
 
     def add_image(self, url: str, address: CanonicalUrl) -> None:
         """Adds an image to the row: `url` as it was written, `address` as it is understood."""
-        position, host = self.images, address.host.removesuffix(".")
-        self._images.append((position, self.rows - 1, *self._row, url, host, None, 0))
-        self._digests.append((position, blake2b(address.text.encode(), digest_size=16).digest()))
-        self.images += 1
-        if len(self._images) >= BATCH:
+        serial_number, name = self._row
+        self._rows.append(self.rows - 1)
+        self._serial_numbers.append(serial_number)
+        self._names.append(name)
+        self._urls.append(url)
+        self._hosts.append(_without_dot(address.host))
+        self._repeats.add([address.text])
+        self._count(1, len(name) + len(url))
+
+    def add_rows(self, rows: PlainRows, addresses: Sequence[str], hosts: Sequence[str]) -> None:
+        """Adds rows of one image each; `addresses` and `hosts` are those of their URLs as they are understood."""
+        self._rows.extend(range(self.rows, self.rows + len(rows.urls)))
+        self._serial_numbers.extend(rows.serial_numbers)
+        self._names.extend(rows.names)
+        self._urls.extend(rows.urls)
+        self._hosts.extend(map(_without_dot, hosts))
+        self._repeats.add(addresses)
+        self.rows += len(rows.urls)
+        self._count(len(rows.urls), _characters(rows.names, rows.urls))
+
+    def _count(self, images: int, characters: int) -> None:
+        self.images += images
+        self._characters += characters
+        while len(self._urls) >= BATCH or self._characters >= MOST_CHARACTERS:
             self._flush()
 
     def _flush(self) -> None:
-        if self._images:
-            values = (self._images[0][0], marshal.dumps(self._images))
-            self._database.execute("INSERT INTO batches VALUES (?, ?)", values)
-            self._database.executemany("INSERT INTO addresses VALUES (?, ?)", self._digests)
-            self._images, self._digests = [], []
+        first = self.images - len(self._urls)
+        columns: tuple[list[Any], ...] = (self._rows, self._serial_numbers, self._names, self._urls, self._hosts)
+        images = marshal.dumps([column[:BATCH] for column in columns])
+        self._database.execute("INSERT INTO batches VALUES (?, ?)", (first, images))
+        for column in columns:
+            del column[:BATCH]
+        self._characters = _characters(self._names, self._urls)
 
     def complete(self) -> None:
         """Writes what is still held in memory, and finds the URLs that repeat; nothing is added after it.
@@ -90,8 +110,9 @@ class Spool:
             sqlite3.OperationalError: the disk is full.
         """
         if not self._is_complete:
-            self._flush()
-            self._database.executescript(_FIND_REPEATS)
+            if self._urls:
+                self._flush()
+            self._database.executemany("INSERT INTO repeats VALUES (?, ?, ?)", self._repeats.found())
             self._is_complete = True
 
     def batches(self) -> Iterator[list[NewImage]]:
@@ -99,7 +120,8 @@ class Spool:
         self.complete()
         for first, images in self._database.execute("SELECT first, images FROM batches ORDER BY first"):
             # What it was dumped as here; nobody else can open the file.
-            batch = list(starmap(NewImage, marshal.loads(images)))  # noqa: S302
+            columns = marshal.loads(images)  # noqa: S302
+            batch = list(map(NewImage, range(first, self.images), *columns))
             repeats = "SELECT * FROM repeats WHERE position >= ? AND position < ?"
             for position, original, copies in self._database.execute(repeats, (first, first + len(batch))):
                 is_first = position == original
@@ -107,3 +129,11 @@ class Spool:
                     alias_of=None if is_first else original, copies=copies if is_first else 0
                 )
             yield batch
+
+
+def _characters(*columns: Sequence[str]) -> int:
+    return sum(sum(map(len, column)) for column in columns)
+
+
+def _without_dot(host: str) -> str:
+    return host.removesuffix(".")

@@ -2,7 +2,7 @@ import pytest
 
 from libs.egress import EgressPolicy
 from services.ingest.catalogue import Catalogue
-from services.ingest.spool import Spool
+from services.ingest.spool import MOST_CHARACTERS, Spool
 from tests.unit.catalogues import HEADER, ReadRow, read, rows_of
 
 U1, U2, U3 = "https://picsum.photos/200/300", "https://picsum.photos/200/301", "https://picsum.photos/200/302"
@@ -170,3 +170,16 @@ def test_batches_hold_a_thousand_images_at_most() -> None:
         read(Catalogue(EgressPolicy(), spool, max_images=3_000), data)
 
         assert [len(batch) for batch in spool.batches()] == [1_000, 1_000, 1]
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_batches_of_long_urls_hold_fewer_images(quote: str) -> None:
+    """What goes to MongoDB at once is bounded in characters too, however the rows are written."""
+    path = "a" * 6_900
+    with Spool() as spool:
+        data = HEADER + "".join(f"{n},P,{quote}https://a.example/{path}/{n}{quote}\n" for n in range(2_000))
+        read(Catalogue(EgressPolicy(), spool, max_images=2_000), data)
+        batches = list(spool.batches())
+
+    assert [image.position for batch in batches for image in batch] == list(range(2_000))
+    assert max(sum(len(image.url) for image in batch) for batch in batches) < MOST_CHARACTERS + 2**18
