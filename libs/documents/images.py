@@ -4,7 +4,7 @@ A URL that stands again in its request is an alias: a document without a state t
 `alias_of`. The first one says in `copies` how many there are, and they are completed, failed and counted with it.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -104,11 +104,11 @@ class Images:
         found = await self._collection.find_one(wanted, {"rank": 1}, sort=[("rank", direction)], hint=state)
         return float(found["rank"]) if found else None
 
-    async def insert(self, request_id: str, rank: float, images: Iterable[NewImage], session: Session) -> None:
-        """Adds a batch inside the caller's transaction; the request's first image has `rank`."""
-        await self._collection.insert_many(
-            [_document(request_id, rank, image) for image in images], ordered=False, session=session
-        )
+    async def insert(
+        self, documents: Sequence[Document], session: Session, *, meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
+        """Adds `new_documents` inside the caller's transaction; `meanwhile` is called while MongoDB does it."""
+        await self._mongo.insert(self._collection.name, documents, session, meanwhile=meanwhile)
 
     async def claim(
         self, limit: int, *, start: float | None = None, beside: int = 0, shares: Shares | None = None
@@ -174,6 +174,11 @@ def next_rank(running: float | None, waiting: float | None) -> float:
     if waiting is not None:
         return waiting + 1
     return 0.0 if running is None else running + 1
+
+
+def new_documents(request_id: str, rank: float, images: Iterable[NewImage]) -> list[Document]:
+    """The documents of a batch; the request's first image has `rank`."""
+    return [_document(request_id, rank, image) for image in images]
 
 
 def _document(request_id: str, rank: float, image: NewImage) -> Document:

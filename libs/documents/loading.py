@@ -1,12 +1,13 @@
 """Loads an upload: all of it or nothing, durable before it is accepted."""
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from itertools import chain
 from typing import Any
 
-from libs.documents.images import Images, NewImage
+from libs.documents.images import Images, NewImage, new_documents
 from libs.mongo import Collection, Document, Mongo, Session
 
 
@@ -50,17 +51,16 @@ class Loader:
         Raises:
             UploadInterruptedError: the loader was fenced off.
         """
-        iterator = iter(batches)
-        first, second = next(iterator), next(iterator, None)
-        document = _document(new, request_id, await self._images.first_rank())
+        rank = await self._images.first_rank()
+        document = _document(new, request_id, rank)
+        made = (new_documents(request_id, rank, batch) for batch in batches)
+        first, second = next(made), next(made, None)
         if second is None:
             await self._load_whole(document, first)
             return False
         token = secrets.token_hex(16)
         await self._requests.update_one({"_id": request_id}, self._opening(document, token), upsert=True)
-        inserted = 0
-        for batch in chain((first, second), iterator):
-            inserted = await self._load_batch(document, token, batch, inserted)
+        await self._load_batches(document, token, chain((first, second), made))
         result = await self._requests.update_one(
             {"_id": request_id, "loader.token": token, "loaded": False},
             {"$set": {"loaded": True}, "$unset": {"loader": ""}},
@@ -69,12 +69,21 @@ class Loader:
             raise UploadInterruptedError(UploadInterruptedError.__doc__)
         return True
 
-    async def _load_whole(self, document: Document, images: Sequence[NewImage]) -> None:
+    async def _load_batches(self, document: Document, token: str, batches: Iterator[Sequence[Document]]) -> None:
+        """Makes each batch while MongoDB writes the one before it."""
+        inserted, batch = 0, next(batches, None)
+        while batch is not None:
+            following = cache(partial(next, batches, None))  # once, also where the transaction is repeated
+            await self._load_batch(document, token, batch, inserted, meanwhile=following)
+            inserted += len(batch)
+            batch = following()
+
+    async def _load_whole(self, document: Document, batch: Sequence[Document]) -> None:
         async def work(session: Session) -> None:
             await self._requests.update_one(
                 {"_id": document["_id"]}, self._opening(document, None), upsert=True, session=session
             )
-            await self._images.insert(document["_id"], document["rank"], images, session)
+            await self._images.insert(batch, session)
 
         await self._mongo.transaction(work)
 
@@ -84,7 +93,14 @@ class Loader:
             opening["loader"] = {"token": token, "until": self._until()}
         return [{"$replaceWith": {"$mergeObjects": [{"$literal": document}, opening]}}]
 
-    async def _load_batch(self, document: Document, token: str, batch: Sequence[NewImage], inserted: int) -> int:
+    async def _load_batch(
+        self,
+        document: Document,
+        token: str,
+        batch: Sequence[Document],
+        inserted: int,
+        meanwhile: Callable[[], object],
+    ) -> None:
         async def work(session: Session) -> None:
             result = await self._requests.update_one(
                 {"_id": document["_id"], "loader.token": token, "loaded": False},
@@ -101,10 +117,9 @@ class Loader:
             )
             if not result.matched_count:
                 raise UploadInterruptedError(UploadInterruptedError.__doc__)
-            await self._images.insert(document["_id"], document["rank"], batch, session)
+            await self._images.insert(batch, session, meanwhile=meanwhile)
 
         await self._mongo.transaction(work)
-        return inserted + len(batch)
 
     def _until(self) -> Document:
         return {"$add": ["$$NOW", round(self._seconds * 1000)]}

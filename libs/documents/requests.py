@@ -87,7 +87,10 @@ class Requests:
         )
 
     async def accept(self, new: NewRequest, batches: Iterable[Sequence[NewImage]], request_id: UUID) -> None:
-        """Stores a request with its images, `batches` of at most 1,000 in position order; returns once all is durable.
+        """Stores a request with its images, `batches` in position order; returns once all is durable.
+
+        Each batch takes 48 MB of BSON at most, and is stored within the time limit of an operation. The next one is
+        asked for while MongoDB stores it.
 
         Raises:
             UploadInterruptedError: the upload paused for too long.

@@ -11,7 +11,7 @@ from libs.egress import CanonicalUrl
 from services.ingest.plain import PlainRows
 from services.ingest.repeats import Repeats
 
-BATCH = 1_000
+BATCH = 2_000
 """Images in one batch that goes to MongoDB, at most."""
 MOST_CHARACTERS = 4 * 2**20
 """Of the names and URLs of a batch, but for what came with the last of them; MongoDB takes 48 MB in one message."""

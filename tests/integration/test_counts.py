@@ -3,7 +3,7 @@
 import asyncio
 import random
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from libs.documents import (
     Output,
 )
 from libs.mongo import Mongo, patiently
+from tests.commits import BehindCommit
 
 FINISHERS = 8
 BATCH = 3
@@ -161,38 +162,23 @@ async def test_an_upload_that_ends_after_its_last_image_closes_its_request(
     request_id = uuid4()
     stored, finished = threading.Event(), threading.Event()
 
-    def batches() -> Iterator[list[NewImage]]:
-        for first in range(0, total, 20):
-            yield new_images(first, first + 20)
-        stored.set()  # the last batch is committed when the loader asks for another
+    def hold() -> None:
+        stored.set()
         assert finished.wait(60)
 
+    connection = Mongo.connect(mongo_uri, mongo.database.name, listeners=[BehindCommit(3, hold)])
+    batches = [new_images(first, first + 20) for first in range(0, total, 20)]
     async with closings_of(mongo) as closed:
-        loading = asyncio.create_task(asyncio.to_thread(load, mongo_uri, mongo, request_id, total, batches()))
+        accepting = Documents(connection).requests.accept(new_request(total), batches, request_id)
+        loading = asyncio.create_task(accepting, name="loading")
         assert await asyncio.to_thread(stored.wait, 60)
         assert await finish_together(finishers, str(request_id), await claim_all(documents), total) == 0
         assert await documents.requests.sweep() == []
         finished.set()
         await loading
         await assert_closed_rightly(mongo, documents, str(request_id), "completed_with_errors")
+    connection.close()
     assert closed == [str(request_id)]
-
-
-def load(uri: str, mongo: Mongo, request_id: UUID, total: int, batches: Iterator[list[NewImage]]) -> None:
-    """Accepts an upload, in a thread and an event loop of its own, since its batches may wait."""
-
-    async def accept() -> None:
-        connection = Mongo.connect(uri, mongo.database.name)
-        try:
-            await Documents(connection).requests.accept(new_request(total), batches, request_id)
-        finally:
-            connection.close()
-
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(accept())
-    finally:
-        loop.close()
 
 
 async def test_a_request_is_closed_once_by_loader_finishers_and_sweeps(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from pymongo.errors import BulkWriteError
 
 from libs.documents import (
     AlreadyFinalError,
@@ -19,6 +20,7 @@ from libs.documents import (
     UploadInterruptedError,
 )
 from libs.mongo import Mongo
+from tests.commits import BehindCommit
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 OUTPUT = Output(name="a" * 64 + ".jpg", bytes=40, source_bytes=100, width=4, height=3, format="jpeg")
@@ -85,21 +87,44 @@ async def test_a_large_upload_is_loaded_batch_by_batch(documents: Documents) -> 
     assert [image.rank for image in held] == [float(n) for n in range(10)]
 
 
-async def test_a_loader_that_lost_its_token_stores_nothing_more(documents: Documents) -> None:
+async def test_a_loader_that_lost_its_token_stores_nothing_more(mongo_uri: str, documents: Documents) -> None:
     """A loader fenced off half way gets an error, and its next batch is not stored."""
     request_id = uuid4()
+    name = documents.mongo.database.name
 
-    def batches() -> Iterator[list[NewImage]]:
-        yield new_images(2)
-        yield new_images(2, first=2)
-        documents.mongo.client.delegate.get_database(documents.mongo.database.name)["requests"].update_one(
+    def fence_off() -> None:
+        documents.mongo.client.delegate.get_database(name)["requests"].update_one(
             {"_id": str(request_id)}, {"$set": {"loader.token": "another"}}
         )
-        yield new_images(2, first=4)
 
+    loading = Mongo.connect(mongo_uri, name, listeners=[BehindCommit(2, fence_off)])
+    batches = [new_images(2, first=first) for first in (0, 2, 4)]
     with pytest.raises(UploadInterruptedError):
-        await documents.requests.accept(new_request(6), batches(), request_id)
+        await Documents(loading).requests.accept(new_request(6), batches, request_id)
+    loading.close()
     assert len(await claim_all(documents)) == 4
+
+
+async def test_the_next_batch_is_made_while_one_is_being_stored(documents: Documents) -> None:
+    """From the third on, a batch is asked for when the one before it is not there yet, but all others are."""
+    stored = documents.mongo.client.delegate.get_database(documents.mongo.database.name)["images"]
+    there = []
+
+    def batches() -> Iterator[list[NewImage]]:
+        for first in range(0, 10, 2):
+            there.append(stored.count_documents({}))
+            yield new_images(2, first=first)
+
+    await documents.requests.accept(new_request(10), batches(), uuid4())
+    assert there == [0, 0, 2, 4, 6]
+    assert len(await claim_all(documents)) == 10
+
+
+async def test_an_upload_of_an_image_that_is_there_is_not_accepted(documents: Documents, mongo: Mongo) -> None:
+    """The server's error for one document of a batch comes out, and the batch is not stored."""
+    with pytest.raises(BulkWriteError):
+        await documents.requests.accept(new_request(4), [[*new_images(3), *new_images(1)]], uuid4())
+    assert await mongo.collection("images").count_documents({}) == 0
 
 
 async def interrupted(documents: Documents) -> UUID:

@@ -1,6 +1,6 @@
 """Writes that err although they were done, or that were not done: nothing is counted twice, and nothing is lost."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -161,6 +161,34 @@ async def test_an_upload_whose_writes_err_is_accepted_whole_or_not_at_all(
     async with failing(mongo, "update", fault):
         accepted = await done_or_not(faulty.requests.accept(new_request(8), images, request_id))
     await assert_whole_or_nothing(mongo, documents, request_id, 8, accepted=accepted)
+
+
+async def test_a_batch_that_is_stored_in_a_second_try_takes_no_other_with_it(
+    mongo: Mongo, documents: Documents, faulty: Documents
+) -> None:
+    """The transaction of a batch meets a conflict after the next batch was asked for: all are there, each once."""
+    request_id = uuid4()
+    images = [new_images(first, first + 4) for first in range(0, 16, 4)]
+    async with failing(mongo, "insert", Fault(CONFLICT, {"times": 2})):
+        await faulty.requests.accept(new_request(16), iter(images), request_id)
+    await assert_whole_or_nothing(mongo, documents, request_id, 16, accepted=True)
+
+
+async def test_an_upload_whose_next_batch_breaks_off_is_not_accepted_by_a_second_try(
+    mongo: Mongo, documents: Documents, faulty: Documents
+) -> None:
+    """The batches end in an error while one of them meets a conflict: the error comes out, and nothing is accepted."""
+    request_id = uuid4()
+
+    def batches() -> Iterator[list[NewImage]]:
+        yield new_images(0, 4)
+        yield new_images(4, 8)
+        raise ConnectionResetError
+
+    async with failing(mongo, "insert", Fault(CONFLICT, {"skip": 1})):
+        with pytest.raises(ConnectionResetError):
+            await faulty.requests.accept(new_request(12), batches(), request_id)
+    await assert_whole_or_nothing(mongo, documents, request_id, 12, accepted=False)
 
 
 async def assert_whole_or_nothing(

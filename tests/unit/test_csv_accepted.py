@@ -163,13 +163,13 @@ def test_one_row_may_hold_a_hundred_thousand_urls(quote: str) -> None:
     assert row.urls == urls
 
 
-def test_batches_hold_a_thousand_images_at_most() -> None:
+def test_batches_hold_two_thousand_images_at_most() -> None:
     """Images leave the spool in batches, in order."""
     with Spool() as spool:
-        data = HEADER + "".join(f"{n},P,https://a.example/{n}\n" for n in range(2_001))
-        read(Catalogue(EgressPolicy(), spool, max_images=3_000), data)
+        data = HEADER + "".join(f"{n},P,https://a.example/{n}\n" for n in range(4_001))
+        read(Catalogue(EgressPolicy(), spool, max_images=5_000), data)
 
-        assert [len(batch) for batch in spool.batches()] == [1_000, 1_000, 1]
+        assert [len(batch) for batch in spool.batches()] == [2_000, 2_000, 1]
 
 
 @pytest.mark.parametrize("quote", ["", '"'])
