@@ -16,7 +16,7 @@ from libs.documents.positions import between, image_id
 from libs.documents.progress import Progress
 from libs.documents.rows import ImageFailure, Row, Rows
 from libs.leases import Claim, Fields, Leases, Shares
-from libs.mongo import Collection, Document, Mongo, Session
+from libs.mongo import Collection, Document, Encoded, Mongo, Session, encoded
 
 _CLEAR_CHUNK = 5000
 _SAME_KEY = 16
@@ -105,7 +105,7 @@ class Images:
         return float(found["rank"]) if found else None
 
     async def insert(
-        self, documents: Sequence[Document], session: Session, *, meanwhile: Callable[[], object] = lambda: None
+        self, documents: Sequence[Encoded], session: Session, *, meanwhile: Callable[[], object] = lambda: None
     ) -> None:
         """Adds `new_documents` inside the caller's transaction; `meanwhile` is called while MongoDB does it."""
         await self._mongo.insert(self._collection.name, documents, session, meanwhile=meanwhile)
@@ -176,9 +176,9 @@ def next_rank(running: float | None, waiting: float | None) -> float:
     return 0.0 if running is None else running + 1
 
 
-def new_documents(request_id: str, rank: float, images: Iterable[NewImage]) -> list[Document]:
+def new_documents(request_id: str, rank: float, images: Iterable[NewImage]) -> list[Encoded]:
     """The documents of a batch; the request's first image has `rank`."""
-    return [_document(request_id, rank, image) for image in images]
+    return encoded([_document(request_id, rank, image) for image in images])
 
 
 def _document(request_id: str, rank: float, image: NewImage) -> Document:

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from libs.documents.images import Images, NewImage, new_documents
-from libs.mongo import Collection, Document, Mongo, Session
+from libs.mongo import Collection, Document, Encoded, Mongo, Session
 
 
 class UploadInterruptedError(Exception):
@@ -69,7 +69,7 @@ class Loader:
             raise UploadInterruptedError(UploadInterruptedError.__doc__)
         return True
 
-    async def _load_batches(self, document: Document, token: str, batches: Iterator[Sequence[Document]]) -> None:
+    async def _load_batches(self, document: Document, token: str, batches: Iterator[Sequence[Encoded]]) -> None:
         """Makes each batch while MongoDB writes the one before it."""
         inserted, batch = 0, next(batches, None)
         while batch is not None:
@@ -78,7 +78,7 @@ class Loader:
             inserted += len(batch)
             batch = following()
 
-    async def _load_whole(self, document: Document, batch: Sequence[Document]) -> None:
+    async def _load_whole(self, document: Document, batch: Sequence[Encoded]) -> None:
         async def work(session: Session) -> None:
             await self._requests.update_one(
                 {"_id": document["_id"]}, self._opening(document, None), upsert=True, session=session
@@ -97,7 +97,7 @@ class Loader:
         self,
         document: Document,
         token: str,
-        batch: Sequence[Document],
+        batch: Sequence[Encoded],
         inserted: int,
         meanwhile: Callable[[], object],
     ) -> None:

@@ -10,6 +10,7 @@ from libs.mongo.client import (
     StandaloneServerError,
 )
 from libs.mongo.embedded import EmbeddedMongo, MongodFailedError
+from libs.mongo.encoding import Encoded, encoded
 from libs.mongo.mongod import MongodNotFoundError
 from libs.mongo.patience import patiently
 from libs.mongo.transactions import WriteConflictError
@@ -19,6 +20,7 @@ __all__ = [
     "Collection",
     "Document",
     "EmbeddedMongo",
+    "Encoded",
     "Mongo",
     "MongodFailedError",
     "MongodNotFoundError",
@@ -26,5 +28,6 @@ __all__ = [
     "Session",
     "StandaloneServerError",
     "WriteConflictError",
+    "encoded",
     "patiently",
 ]

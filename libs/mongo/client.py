@@ -1,5 +1,6 @@
 """The connection to MongoDB: majority writes, primary reads, and a time limit on every operation."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from pymongo.errors import BulkWriteError, PyMongoError, ServerSelectionTimeoutE
 from pymongo.monitoring import CommandListener
 from pymongo.uri_parser import parse_uri
 
+from libs.mongo.encoding import Encoded
 from libs.mongo.transactions import Transaction, WriteConflictError
 
 Document: TypeAlias = dict[str, Any]
@@ -34,6 +36,8 @@ _log = structlog.get_logger()
 AWAIT_SECONDS = 1.0
 """Longest wait of one getMore on a change stream; it bounds how long a stopping process waits for it."""
 _CLOSING_SECONDS = 0.5
+# For the thread in which the driver sends: it would wait for the interpreter for five milliseconds, or longer.
+_HEAD_START_SECONDS = 0.003
 
 
 class StandaloneServerError(Exception):
@@ -131,7 +135,7 @@ class Mongo:
     async def insert(
         self,
         collection: str,
-        documents: Sequence[Document],
+        documents: Sequence[Encoded],
         session: Session,
         *,
         meanwhile: Callable[[], object] = lambda: None,
@@ -146,8 +150,10 @@ class Mongo:
             pymongo.errors.PyMongoError: as any operation in a transaction.
         """
         command = {"insert": collection, "ordered": False, "documents": documents}
-        reply = self.database.command(command, session=session)  # on its way, before it is awaited
+        # On its way before it is awaited, since Motor gives a future.
+        reply = asyncio.ensure_future(self.database.command(command, session=session))
         try:
+            await asyncio.wait([reply], timeout=_HEAD_START_SECONDS)
             meanwhile()
         except BaseException:  # goes before an error of MongoDB, after which the transaction might be repeated
             with suppress(PyMongoError):
