@@ -1,6 +1,7 @@
 """Work that is done in batches: while one batch is under way, the next one gathers."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Generic, TypeVar
@@ -26,12 +27,14 @@ class Batches(Generic[ItemT, ResultT]):
         self._work = work
         self._most = most
         self._pace_seconds = pace_seconds
-        self._queue: asyncio.Queue[tuple[ItemT, asyncio.Future[ResultT]]] = asyncio.Queue()
+        self._waiting: deque[tuple[ItemT, asyncio.Future[ResultT]]] = deque()
+        self._some, self._half = asyncio.Event(), asyncio.Event()
 
     async def result(self, item: ItemT) -> ResultT:
         """What came of the item, once its batch is done. Cancelled: the item is worked on all the same."""
         future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((item, future))
+        self._waiting.append((item, future))
+        self._tell()
         return await future
 
     @asynccontextmanager
@@ -54,11 +57,18 @@ class Batches(Generic[ItemT, ResultT]):
                     future.set_result(result)
 
     async def _gathered(self, until: float) -> list[tuple[ItemT, "asyncio.Future[ResultT]"]]:
-        batch = [await self._queue.get()]
+        await self._some.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                while len(batch) * 2 < self._most:
-                    batch.append(await self._queue.get())
-        while len(batch) < self._most and not self._queue.empty():
-            batch.append(self._queue.get_nowait())
+                await self._half.wait()
+        batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+        self._some.clear()
+        self._half.clear()
+        self._tell()
         return batch
+
+    def _tell(self) -> None:
+        if self._waiting:
+            self._some.set()
+        if len(self._waiting) * 2 >= self._most:
+            self._half.set()

@@ -3,8 +3,8 @@
 Rules: https://www.w3.org/TR/trace-context/ (read and written by OpenTelemetry's propagator).
 """
 
+import random
 import re
-import secrets
 
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -41,4 +41,4 @@ def trace_id(traceparent: str) -> str:
 
 
 def _nonzero(bits: int) -> int:
-    return secrets.randbits(bits) or 1
+    return random.getrandbits(bits) or 1  # as OpenTelemetry does: an id is no secret

@@ -1,10 +1,10 @@
 """Signs and verifies a webhook: HMAC-SHA256 over `id.timestamp.body`, version `v1` of Standard Webhooks."""
 
-import base64
-import hashlib
+import binascii
 import hmac
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 _VERSION = "v1"
@@ -30,8 +30,15 @@ def sign(secret: bytes, message_id: str, timestamp: int, body: bytes) -> str:
     """
     if "." in message_id:
         raise ValueError(f"a webhook-id has no full stop in it: {message_id!r}")
-    digest = hmac.digest(secret, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256)
-    return f"{_VERSION},{base64.b64encode(digest).decode()}"
+    mac = _keyed(secret).copy()
+    mac.update(f"{message_id}.{timestamp}.".encode() + body)
+    return f"{_VERSION},{binascii.b2a_base64(mac.digest(), newline=False).decode()}"
+
+
+@lru_cache(maxsize=4096)
+def _keyed(secret: bytes) -> hmac.HMAC:
+    """To be copied: taking a key in is half of the work on a short text."""
+    return hmac.new(secret, digestmod="sha256")
 
 
 def signed_headers(secret: bytes, message_id: str, timestamp: int, body: bytes, *older: bytes) -> dict[str, str]:

@@ -3,9 +3,9 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from libs.runtime import metrics
 from libs.webhooks import jittered
@@ -29,12 +29,26 @@ class _Circuit:
 class Pass:
     """Whether an attempt may be made: not for `seconds` where that is above 0. `code` is to be set to what came of it.
 
-    Left at None, it has not come to an end.
+    A context, to be left when the attempt has ended. Left with `answered` at None, it has not come to an end.
     """
 
+    host: str
+    leave: Callable[["Pass"], None]
     seconds: float = 0.0
+    probed: _Circuit | None = None
     answered: bool | None = None
     code: str = ""
+
+    def __enter__(self) -> Self:
+        if self.probed:
+            self.probed.probing = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.probed:
+            self.probed.probing = False
+        if self.answered is not None and not self.seconds:
+            self.leave(self)
 
     def ended(self, code: str | None) -> None:
         """The attempt has ended with this reason code, or well."""
@@ -80,28 +94,20 @@ class Breaker:
                 taken[host] = each if self._wait_seconds(circuit) > 0 else max(taken[host], each - 1)
         return taken
 
-    @contextmanager
-    def passing(self, host: str) -> Iterator[Pass]:
-        """To be left when the attempt has ended; what it says then opens or closes the circuit."""
+    def passing(self, host: str) -> Pass:
+        """What an attempt at the host has to pass; what it says when it is left opens or closes the circuit."""
         circuit = self._circuits.get(host)
-        attempt = Pass(self._wait_seconds(circuit) if circuit else 0.0)
-        probes = circuit is not None and circuit.failures >= _FAILURES and not attempt.seconds
-        if circuit and probes:
-            circuit.probing = True
-        try:
-            yield attempt
-        finally:
-            if circuit and probes:
-                circuit.probing = False
-            if attempt.answered is not None and not attempt.seconds:
-                self._note(host, attempt)
+        if circuit is None:
+            return Pass(host, self._note)
+        seconds = self._wait_seconds(circuit)
+        return Pass(host, self._note, seconds, circuit if circuit.failures >= _FAILURES and not seconds else None)
 
-    def _note(self, host: str, attempt: Pass) -> None:
+    def _note(self, attempt: Pass) -> None:
         if attempt.answered:
-            if self._circuits.pop(host, None):
+            if self._circuits.pop(attempt.host, None):
                 self._count()
             return
-        circuit = self._circuits.setdefault(host, _Circuit())
+        circuit = self._circuits.setdefault(attempt.host, _Circuit())
         circuit.failures += 1
         circuit.code = attempt.code
         # Attempts that were under way when the circuit opened say nothing new.

@@ -3,8 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 _PROMPT_SECONDS = 1.0
@@ -39,16 +38,25 @@ class Credit:
                 del self._hosts[name]
         return taken
 
-    @contextmanager
-    def attempt(self, name: str) -> Iterator[Callable[[], None]]:
-        """Lasts as long as an attempt at the host `name` does; what it gives is to be called at an answer."""
-        host = self._hosts.setdefault(name, _Host())
-        host.running += 1
+    def attempt(self, name: str) -> "_Attempt":
+        """A context that lasts as long as an attempt at the host `name` does; what it gives is called at an answer."""
+        return _Attempt(self._hosts.setdefault(name, _Host()), self._clock)
 
-        def answered() -> None:
-            host.answered_at = self._clock()
 
-        try:
-            yield answered
-        finally:
-            host.running -= 1
+class _Attempt:
+    # By hand: the generator of a `contextmanager` takes three times as long, for each delivery.
+    __slots__ = ("_clock", "_host")
+
+    def __init__(self, host: _Host, clock: Callable[[], float]) -> None:
+        self._host = host
+        self._clock = clock
+
+    def __enter__(self) -> Callable[[], None]:
+        self._host.running += 1
+        return self._answered
+
+    def __exit__(self, *_: object) -> None:
+        self._host.running -= 1
+
+    def _answered(self) -> None:
+        self._host.answered_at = self._clock()

@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 
 from libs.documents import Addressee, Addressees, Delivery, bar_of
 from libs.mongo import patiently
@@ -24,7 +24,7 @@ class Directory:
 
     def __init__(self, addressees: Addressees, secret: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._addressees = addressees
-        self._secret = secret
+        self._of_url = lru_cache(maxsize=_KEPT)(lambda url: Recipient(url, [secret]))
         self._clock = clock
         self._known: dict[str, tuple[float, Addressee | None]] = {}
         self._lookups = Batches(self._read, most=_BATCH)
@@ -38,7 +38,7 @@ class Directory:
     async def recipient(self, delivery: Delivery) -> Recipient:
         """Whom the delivery is for, as of a second ago at most."""
         if delivery.endpoint_id is None:
-            return Recipient(delivery.url, [self._secret])
+            return self._of_url(delivery.url)
         read_at, addressee = self._known.get(delivery.endpoint_id, (0.0, None))
         if self._clock() - read_at >= FRESH_SECONDS or delivery.endpoint_id not in self._known:
             read_at, addressee = await self._lookups.result(delivery.endpoint_id)

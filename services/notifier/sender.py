@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import structlog
 
@@ -14,6 +13,7 @@ from libs.egress import EgressError, Response
 from libs.runtime import metrics
 from libs.runtime.trace import child_of
 from libs.webhooks import parse_secret, signed_headers
+from services.notifier.context import context_of
 from services.notifier.recipient import Recipient
 from services.notifier.transcript import Transcript
 
@@ -22,8 +22,10 @@ INTERNAL = "internal_error"
 
 _log = structlog.get_logger()
 _DETAIL_LENGTH = 300
+_NOTHING = Answer()
 _DELIVERY, _DISABLE = "webhook-delivery", "disable"
-_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+# Plain numbers: members of HTTPStatus are looked up and hashed in Python.
+_GONE, _BUSY = 410, frozenset({429, 503})
 
 Verdict: TypeAlias = Literal["delivered", "retry", "failed"]
 Refusal: TypeAlias = Literal["gone", "asked"]
@@ -74,7 +76,16 @@ class Sender:
         if delivery.claimed_at is None:
             raise ValueError(f"delivery {delivery.webhook_id} is not claimed")
         started_at, started = delivery.claimed_at, time.perf_counter()
-        judged = await self._judged(delivery, recipient, started_at)
+        try:
+            response = await self._post(delivery, recipient, started_at)
+        except EgressError as error:
+            said = Transcript(recipient).of_error(error.detail)
+            judged = _Judged("retry" if error.retryable else "failed", error=error.code, detail=said)
+        except Exception as error:  # noqa: BLE001 (one odd delivery must not stop all the others, over and over)
+            _log.exception("delivery.crashed", **context_of(delivery))
+            judged = _Judged("retry", error=INTERNAL, detail=repr(error))
+        else:
+            judged = _judge(response, Transcript(recipient).of(response))
         seconds = time.perf_counter() - started
         metrics.WEBHOOK_SECONDS.observe(seconds)
         attempt = Attempt(
@@ -88,17 +99,6 @@ class Sender:
         )
         return Outcome(attempt, judged.verdict, judged.retry_after_seconds, judged.status in _BUSY, judged.refusal)
 
-    async def _judged(self, delivery: Delivery, recipient: Recipient, at: datetime) -> "_Judged":
-        try:
-            response = await self._post(delivery, recipient, at)
-        except EgressError as error:
-            said = Transcript(recipient).of_error(error.detail)
-            return _Judged("retry" if error.retryable else "failed", error=error.code, detail=said)
-        except Exception as error:  # noqa: BLE001 (one odd delivery must not stop all the others, over and over)
-            _log.exception("delivery.crashed")
-            return _Judged("retry", error=INTERNAL, detail=repr(error))
-        return _judge(response, Transcript(recipient).of(response))
-
     async def _post(self, delivery: Delivery, recipient: Recipient, at: datetime) -> Response:
         body = delivery.body.encode()
         newest, *older = (parse_secret(secret) for secret in recipient.secrets)
@@ -107,18 +107,19 @@ class Sender:
             "user-agent": "Darkroom",
             "traceparent": child_of(delivery.trace),
         }
-        headers = {name: value for name, value in recipient.headers.items() if name.lower() not in own} | own
+        headers = own
+        if recipient.headers:
+            headers = {name: value for name, value in recipient.headers.items() if name.lower() not in own} | own
         return await self._poster.post(recipient.url, body=body, headers=headers, total_seconds=self._total_seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
+class _Judged(NamedTuple):
     verdict: Verdict
     status: int | None = None
     error: str | None = None
     detail: str = ""
     remote_address: str = ""
-    response: Answer = field(default_factory=Answer)
+    response: Answer = _NOTHING
     retry_after_seconds: float | None = None
     refusal: Refusal | None = None
 
@@ -143,6 +144,6 @@ def _judge(response: Response, answer: Answer) -> _Judged:
 
 
 def _refusal(response: Response) -> Refusal | None:
-    if response.status == HTTPStatus.GONE:
+    if response.status == _GONE:
         return "gone"
     return "asked" if response.headers.get(_DELIVERY, "").strip().lower() == _DISABLE else None

@@ -60,6 +60,8 @@ class Transcript:
             yield _storable(name), _storable(kept)
 
     def _body(self, body: bytes, most: int) -> str:
+        if not body:
+            return ""
         text = self._without_secrets(body.decode(errors="replace"))
         if len(body) >= MOST_BYTES:
             text = self._without_a_beginning(text)
