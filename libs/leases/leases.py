@@ -97,6 +97,7 @@ class Leases:
         if self._unsure is not None:
             return await self._recovered(self._unsure)
         front, withheld, exhausted = self._recalled(shares), list[Document](), False
+        limit = self._spread.limit(limit)
         if not front:
             front = await self._front(width := self._spread.front(limit), start, shares)
             exhausted = len(front) < limit
@@ -112,7 +113,8 @@ class Leases:
         innocent = [document for document in front if not self._is_suspect(document)]
         candidates = front[:1] if alone else self._spread.pick(innocent, limit)
         if shares is not None:
-            candidates = shares.admit(candidates)
+            picked, candidates = len(candidates), shares.admit(candidates)
+            self._spread.let_in(picked, len(candidates))
         ids = [document["_id"] for document in candidates]
         lease = {"token": token, "holder": self._holder, "until": self._until(), "alone": alone}
         wanted: Document = {"_id": {"$in": ids}, "state": PENDING}

@@ -22,6 +22,9 @@ class Spread:
 
     Where slots come free one by one, looking for a document is half of the claim. So `ahead` are found beside those
     that are claimed, and for a quarter of a second claims take from these: what comes meanwhile waits behind so many.
+
+    Where shares let in fewer than were picked, the next claim on a wide front looks for a quarter more than these, or
+    most of what it reads would be in vain.
     """
 
     def __init__(self, most: int = 16, *, ahead: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,8 +33,19 @@ class Spread:
         self._clock = clock
         self._claims = 1
         self._wanted = self._got = 0
+        self._let_in: int | None = None
         self._remembered: list[Document] = []
         self._forget_at = 0.0
+
+    def limit(self, asked: int) -> int:
+        """How many documents to claim where so many are asked for."""
+        if self._let_in is None or self._claims == 1:
+            return asked
+        return min(asked, 1 + self._let_in * 5 // 4)
+
+    def let_in(self, picked: int, admitted: int) -> None:
+        """Of so many picked documents shares have admitted so many."""
+        self._let_in = admitted if admitted < picked else None
 
     def front(self, limit: int) -> int:
         """How many documents a claim of `limit` now looks for."""

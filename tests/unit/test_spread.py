@@ -55,3 +55,16 @@ def test_what_was_found_beside_a_claim_is_claimed_next_for_a_while() -> None:
     assert spread.recall() == front[3:]
     now = 0.3
     assert spread.recall() == []
+
+
+def test_a_claim_of_which_shares_let_in_a_part_is_followed_by_one_for_little_more() -> None:
+    """Or most of a wide front would be read in vain; once all are let in, as many are claimed as are asked for."""
+    spread = Spread()
+    spread.let_in(32, 8)
+    assert spread.limit(32) == 32  # nobody else claims
+    spread.learn(8, 0)
+    assert (spread.limit(32), spread.limit(4)) == (11, 4)
+    spread.let_in(11, 0)
+    assert spread.limit(32) == 1
+    spread.let_in(1, 1)
+    assert spread.limit(32) == 32
