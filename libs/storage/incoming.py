@@ -19,7 +19,7 @@ class Incoming:
     def __init__(self, data: bytes, temporary: Path, place: Path) -> None:
         self.place = place
         self.error: OSError | None = None
-        self.is_moved = False
+        self._is_moved = False
         self._data = data
         self._temporary = temporary
         self._descriptor: int | None = None
@@ -51,14 +51,14 @@ class Incoming:
         except FileNotFoundError:
             self.place.parent.mkdir(parents=True, exist_ok=True)
             self._temporary.replace(self.place)
-        self.is_moved = True
+        self._is_moved = True
 
     def settle(self) -> None:
         """Closes the file, and removes it where it did not come to its place."""
         if self._descriptor is None:
             return
         os.close(self._descriptor)
-        if not self.is_moved:
+        if not self._is_moved:
             self._temporary.unlink(missing_ok=True)
 
     def _created(self) -> int:
@@ -77,9 +77,15 @@ def each(outputs: Iterable[Incoming], step: Callable[[Incoming], None]) -> None:
 
 @contextmanager
 def settling(outputs: Sequence[Incoming]) -> Iterator[None]:
-    """Leaves no file open and no temporary file behind, whatever happens in the context."""
+    """Leaves no file open and no temporary file behind, whatever happens in the context.
+
+    What keeps it from that is an output's error, if that had none before.
+    """
     try:
         yield
     finally:
         for output in outputs:
-            output.settle()
+            try:
+                output.settle()
+            except OSError as error:
+                output.error = output.error or error

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from operator import attrgetter
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -121,6 +120,8 @@ class LocalStorage:
             probe.write()
             probe.flush()
             _remove_abandoned(temporary)
+        if probe.error:
+            raise probe.error
 
     async def _store(self, batch: Sequence[_New]) -> Sequence[OSError | None]:
         writing = asyncio.create_task(_in_thread(self._put_all, batch), name="store a batch")
@@ -136,8 +137,9 @@ class LocalStorage:
         with settling(outputs):
             for step in (Incoming.write, Incoming.flush, Incoming.move):
                 each(outputs, step)
+            # Of those too that were there: who moved them may have been killed before this, or have erred at it.
             sync_once = cache(self._sync_folder)
-            each(filter(attrgetter("is_moved"), outputs), lambda output: sync_once(output.place.parent))
+            each(outputs, lambda output: sync_once(output.place.parent))
         return [output.error for output in outputs]
 
     def _sync_folder(self, folder: Path) -> None:

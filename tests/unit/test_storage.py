@@ -162,6 +162,17 @@ asyncio.run(main())
 """
 
 
+def test_an_output_that_is_there_is_made_durable_too(tmp_path: Path) -> None:
+    """Whoever moved it there may have been killed before it was."""
+    name = f"aa{'0' * 62}.jpg"
+    (tmp_path / "aa").mkdir()
+    (tmp_path / "aa" / name).write_bytes(b"x")
+    done = subprocess.run(
+        [sys.executable, "-c", SYNCING, tmp_path, name], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["aa ."]
+
+
 def test_the_root_is_synced_only_with_a_sub_folder_that_this_process_did_not_sync_yet(tmp_path: Path) -> None:
     """The second output of a sub-folder needs the sub-folder alone to be flushed to disk."""
     names = [f"{start}{'0' * 62}.jpg" for start in ("aa", "bb")] + [f"aa{'1' * 62}.jpg"]

@@ -1,6 +1,5 @@
 """Images per second from the first POST to the last webhook, against the bare loop on the same photographs."""
 
-import shutil
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -38,7 +37,6 @@ class Throughput:
         await self._run(bench, photographs)
         if not loop_first:
             self.loops.append(await loop.run(photographs.folder))
-        shutil.rmtree(photographs.folder)
         print(
             f"{self.requests:2} requests: {self.rates[-1]:6.1f} images/s, bare loop "
             f"{self.loops[-1].per_second:6.1f}: {self.ratios[-1]:.3f}",
