@@ -89,8 +89,7 @@ class Requests:
     async def accept(self, new: NewRequest, batches: Iterable[Sequence[NewImage]], request_id: UUID) -> None:
         """Stores a request with its images, `batches` in position order; returns once all is durable.
 
-        Each batch takes 48 MB of BSON at most, and is stored within the time limit of an operation. The next one is
-        asked for while MongoDB stores it.
+        Each batch is stored within the time limit of an operation. The next one is asked for while MongoDB stores it.
 
         Raises:
             UploadInterruptedError: the upload paused for too long.

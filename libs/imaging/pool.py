@@ -79,7 +79,7 @@ class CodecPool:
     async def compress(self, data: bytes, options: Options, *, flow: str = "") -> Compressed:
         """Compresses one image when a worker is free and its `flow` is next: see `libs.imaging.rota`.
 
-        When cancelled, the worker's process is ended too.
+        When cancelled, the worker's process is ended too, once it is done with another image that it works on.
 
         Raises:
             ImageError: the image's own reason; `too_complex` when it overran its CPU time or memory, retryable when it

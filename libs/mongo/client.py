@@ -21,7 +21,7 @@ from pymongo.errors import BulkWriteError, PyMongoError, ServerSelectionTimeoutE
 from pymongo.monitoring import CommandListener
 from pymongo.uri_parser import parse_uri
 
-from libs.mongo.encoding import Encoded
+from libs.mongo.encoding import Encoded, in_messages
 from libs.mongo.transactions import Transaction, WriteConflictError
 
 Document: TypeAlias = dict[str, Any]
@@ -142,13 +142,20 @@ class Mongo:
     ) -> None:
         """Inserts documents that have their `_id` inside a transaction; `meanwhile` is called while MongoDB does it.
 
-        They may take 48 MB together. As `insert_many`, without what that does for each document in Python, which takes
-        longer than to encode it.
+        As `insert_many`, without what that does for each document in Python, which takes longer than to encode it.
 
         Raises:
             pymongo.errors.BulkWriteError: one of them is there already.
             pymongo.errors.PyMongoError: as any operation in a transaction.
         """
+        first, *others = in_messages(documents)
+        await self._insert(collection, first, session, meanwhile)
+        for some in others:
+            await self._insert(collection, some, session, lambda: None)
+
+    async def _insert(
+        self, collection: str, documents: Sequence[Encoded], session: Session, meanwhile: Callable[[], object]
+    ) -> None:
         command = {"insert": collection, "ordered": False, "documents": documents}
         # On its way before it is awaited, since Motor gives a future.
         reply = asyncio.ensure_future(self.database.command(command, session=session))

@@ -18,7 +18,7 @@ class Incoming:
 
     def __init__(self, data: bytes, temporary: Path, place: Path) -> None:
         self.place = place
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         self._is_moved = False
         self._data = data
         self._temporary = temporary
@@ -57,9 +57,11 @@ class Incoming:
         """Closes the file, and removes it where it did not come to its place."""
         if self._descriptor is None:
             return
-        os.close(self._descriptor)
-        if not self._is_moved:
-            self._temporary.unlink(missing_ok=True)
+        try:
+            os.close(self._descriptor)
+        finally:
+            if not self._is_moved:
+                self._temporary.unlink(missing_ok=True)
 
     def _created(self) -> int:
         return os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -71,7 +73,7 @@ def each(outputs: Iterable[Incoming], step: Callable[[Incoming], None]) -> None:
         if output.error is None:
             try:
                 step(output)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 (its own caller is told, and the others' are stored)
                 output.error = error
 
 

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -59,7 +58,7 @@ class LocalStorage:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._durable_folders: set[Path] = set()
-        self._new: Batches[_New, OSError | None] = Batches(self._store, most=_BATCH, pace_seconds=_PACE_SECONDS)
+        self._new: Batches[_New, Exception | None] = Batches(self._store, most=_BATCH, pace_seconds=_PACE_SECONDS)
 
     async def prepare(self) -> None:
         """Makes the folder, proves that it can be written, and removes what killed writers left an hour ago or more.
@@ -91,8 +90,11 @@ class LocalStorage:
         """
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a content name")
-        if error := await self._new.result(_New(name, data)):
+        error = await self._new.result(_New(name, data))
+        if isinstance(error, OSError):
             raise StorageError(f"{name} cannot be stored: {error}") from error
+        if error is not None:
+            raise error
 
     async def holds(self, name: str) -> bool:
         """Whether an output of this name is in the store.
@@ -115,7 +117,7 @@ class LocalStorage:
     def _prepare(self) -> None:
         (self.root / _INCOMING).mkdir(parents=True, exist_ok=True)
         temporary = self._temporary("probe")
-        probe = Incoming(b"darkroom", temporary, self.root / "probe")
+        probe = Incoming(b"darkroom", temporary, self._temporary("nowhere"))
         with settling([probe]):
             probe.write()
             probe.flush()
@@ -123,7 +125,7 @@ class LocalStorage:
         if probe.error:
             raise probe.error
 
-    async def _store(self, batch: Sequence[_New]) -> Sequence[OSError | None]:
+    async def _store(self, batch: Sequence[_New]) -> Sequence[Exception | None]:
         writing = asyncio.create_task(_in_thread(self._put_all, batch), name="store a batch")
         try:
             return await asyncio.shield(writing)
@@ -131,23 +133,33 @@ class LocalStorage:
             await asyncio.wait([writing])
             raise
 
-    def _put_all(self, batch: Sequence[_New]) -> list[OSError | None]:
+    def _put_all(self, batch: Sequence[_New]) -> list[Exception | None]:
         """What kept each from being stored, if anything did."""
         outputs = [Incoming(new.data, self._temporary(new.name), self._place(new.name)) for new in batch]
         with settling(outputs):
             for step in (Incoming.write, Incoming.flush, Incoming.move):
                 each(outputs, step)
             # Of those too that were there: who moved them may have been killed before this, or have erred at it.
-            sync_once = cache(self._sync_folder)
-            each(outputs, lambda output: sync_once(output.place.parent))
+            for folder in {output.place.parent for output in outputs if output.error is None}:
+                error = self._synced(folder)
+                for output in outputs:
+                    if output.place.parent == folder:
+                        output.error = output.error or error
         return [output.error for output in outputs]
 
-    def _sync_folder(self, folder: Path) -> None:
-        """Makes renames in `folder` durable; the first time also the making of `folder`, whoever made it."""
-        _sync(folder)
-        if folder not in self._durable_folders:
-            _sync(folder.parent)
-            self._durable_folders.add(folder)
+    def _synced(self, folder: Path) -> OSError | None:
+        """Makes renames in `folder` durable; the first time also the making of `folder`, whoever made it.
+
+        Once for all of them: what went wrong is told by the kernel one time only.
+        """
+        try:
+            _sync(folder)
+            if folder not in self._durable_folders:
+                _sync(folder.parent)
+                self._durable_folders.add(folder)
+        except OSError as error:
+            return error
+        return None
 
     def _place(self, name: str) -> Path:
         return self.root / name[:2] / name

@@ -37,7 +37,7 @@ def sign(secret: bytes, message_id: str, timestamp: int, body: bytes) -> str:
 
 @lru_cache(maxsize=4096)
 def _keyed(secret: bytes) -> hmac.HMAC:
-    """To be copied: taking a key in is half of the work on a short text."""
+    """To be copied: taking a key in is half of the work on a short text. Keys of old secrets stay for as long."""
     return hmac.new(secret, digestmod="sha256")
 
 

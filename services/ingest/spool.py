@@ -14,7 +14,7 @@ from services.ingest.repeats import Repeats
 BATCH = 2_000
 """Images in one batch that goes to MongoDB, at most."""
 MOST_CHARACTERS = 4 * 2**20
-"""Of the names and URLs of a batch, but for what came with the last of them; MongoDB takes 48 MB in one message."""
+"""Of the names and URLs of a batch, but for what came with the last of them; a batch is in memory as a whole."""
 
 _PAGE_CACHE_KIB = 8 * 1024
 _SCHEMA = """

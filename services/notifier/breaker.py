@@ -27,9 +27,10 @@ class _Circuit:
 
 @dataclass(slots=True)
 class Pass:
-    """Whether an attempt may be made: not for `seconds` where that is above 0. `code` is to be set to what came of it.
+    """Whether an attempt may be made: not for `seconds` where that is above 0.
 
-    A context, to be left when the attempt has ended. Left with `answered` at None, it has not come to an end.
+    A context around the attempt, to be entered at once; `ended` is to be called with what came of it, or the attempt
+    has not come to an end.
     """
 
     host: str

@@ -76,6 +76,14 @@ async def test_a_small_upload_is_there_whole(documents: Documents) -> None:
     assert [image.position for image in await claim_all(documents)] == [0, 1, 2]
 
 
+async def test_a_batch_of_more_than_goes_into_a_message_is_stored_whole(documents: Documents) -> None:
+    """Two thousand URLs of the longest kind take 64 MB, and MongoDB's drivers send 16 at once."""
+    images = [image._replace(url=f"http://h/{image.position}{'🖼' * 7_900}") for image in new_images(1_000)]
+    request_id = await accept(documents, [images])
+    found = await rows(documents, request_id)
+    assert [image.url for row in found for image in row.images] == [image.url for image in images]
+
+
 async def test_a_large_upload_is_loaded_batch_by_batch(documents: Documents) -> None:
     """Several batches arrive as one request with ascending ranks."""
     request_id = await accept(documents, [new_images(4), new_images(4, first=4), new_images(2, first=8)])

@@ -5,11 +5,15 @@ from services.ingest.repeats import Repeat, Repeats
 
 
 def found(*batches: list[str]) -> list[Repeat]:
-    """What repeats in these, in the order of their positions."""
+    """What repeats in these, in the order of their positions; each text's own occurrences come in it."""
     repeats = Repeats()
     for batch in batches:
         repeats.add(batch)
-    return sorted(repeats.found())
+    given, last = list(repeats.found()), dict[int, int]()
+    for one in given:
+        assert last.get(one.first, -1) < one.position
+        last[one.first] = one.position
+    return sorted(given)
 
 
 @given(st.lists(st.lists(st.sampled_from("abcdefgh")), max_size=5))

@@ -162,6 +162,34 @@ asyncio.run(main())
 """
 
 
+SYNC_FAILS = """
+import asyncio, errno, os, sys
+from pathlib import Path
+from libs.storage import LocalStorage, StorageError
+failing = {"open": 1}
+def fail(event, details):
+    if event == "open" and os.path.basename(details[0]) == "aa" and failing["open"]:
+        failing["open"] -= 1
+        raise OSError(errno.EIO, "as the kernel says it, once")
+sys.addaudithook(fail)
+storage = LocalStorage(Path(sys.argv[1]))
+async def main():
+    async with storage.writing():
+        done = await asyncio.gather(*(storage.put(name, b"x") for name in sys.argv[2:]), return_exceptions=True)
+        print(*(type(outcome).__name__ for outcome in done))
+asyncio.run(main())
+"""
+
+
+def test_a_folder_that_cannot_be_made_durable_is_told_to_all_whose_outputs_are_in_it(tmp_path: Path) -> None:
+    """The kernel tells of it once; the outputs of other folders are stored."""
+    names = [f"{start}{number}{'0' * 61}.jpg" for start, number in (("aa", 1), ("bb", 1), ("aa", 2))]
+    done = subprocess.run(
+        [sys.executable, "-c", SYNC_FAILS, tmp_path, *names], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["StorageError", "NoneType", "StorageError"]
+
+
 def test_an_output_that_is_there_is_made_durable_too(tmp_path: Path) -> None:
     """Whoever moved it there may have been killed before it was."""
     name = f"aa{'0' * 62}.jpg"
