@@ -54,14 +54,21 @@ class Incoming:
         self._is_moved = True
 
     def settle(self) -> None:
-        """Closes the file, and removes it where it did not come to its place."""
-        if self._descriptor is None:
+        """Closes the file, and removes it where it did not come to its place; can be repeated.
+
+        What keeps it from that is its error, if it had none before.
+        """
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
             return
         try:
-            os.close(self._descriptor)
-        finally:
-            if not self._is_moved:
-                self._temporary.unlink(missing_ok=True)
+            try:
+                os.close(descriptor)
+            finally:
+                if not self._is_moved:
+                    self._temporary.unlink(missing_ok=True)
+        except OSError as error:
+            self.error = self.error or error
 
     def _created(self) -> int:
         return os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -75,19 +82,14 @@ def each(outputs: Iterable[Incoming], step: Callable[[Incoming], None]) -> None:
                 step(output)
             except Exception as error:  # noqa: BLE001 (its own caller is told, and the others' are stored)
                 output.error = error
+                output.settle()  # the next one may fit into the room that it took
 
 
 @contextmanager
 def settling(outputs: Sequence[Incoming]) -> Iterator[None]:
-    """Leaves no file open and no temporary file behind, whatever happens in the context.
-
-    What keeps it from that is an output's error, if that had none before.
-    """
+    """Leaves no file open and no temporary file behind, whatever happens in the context."""
     try:
         yield
     finally:
         for output in outputs:
-            try:
-                output.settle()
-            except OSError as error:
-                output.error = output.error or error
+            output.settle()

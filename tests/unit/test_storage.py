@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from libs.storage import LocalStorage, StorageError, open_storage
+from tests.full_disks import SIZE, file_system_command, small_file_system
 
 ROOT = Path(__file__).parents[2]
 DATA = b"a compressed image"
@@ -160,6 +161,23 @@ async def main():
             opened.clear()
 asyncio.run(main())
 """
+
+
+@pytest.mark.skipif(file_system_command() is None, reason="nobody may mount a file system here")
+async def test_an_output_that_does_not_fit_leaves_its_room_to_the_next() -> None:
+    """Both are written together, and the part of the first is gone before the second is begun."""
+    command = file_system_command()
+    assert command is not None
+    async with small_file_system(command) as disk:
+        storage = LocalStorage(disk.root)
+        await storage.prepare()
+        names = [f"{start}{'0' * 62}.jpg" for start in ("aa", "bb")]
+        async with storage.writing():
+            done = await asyncio.gather(
+                storage.put(names[0], bytes(2 * SIZE)), storage.put(names[1], bytes(SIZE // 2)), return_exceptions=True
+            )
+        assert [type(outcome) for outcome in done] == [StorageError, type(None)]
+        assert [path.name for path in files(disk.root)] == names[1:]
 
 
 SYNC_FAILS = """
