@@ -81,8 +81,8 @@ class LocalStorage:
         """Stores `data` under its content name, durably, unless it is there already; to be called while `writing`.
 
         It is written beside and renamed, so that nobody ever sees a part of it. Where many are put they are written
-        one behind the other, and none begins to wait for longer than a twentieth of a second. A cancelled call leaves
-        either the whole output or nothing.
+        in batches: what comes behind others waits for a twentieth of a second, or for the end of the batch before. A
+        cancelled call leaves either the whole output or nothing.
 
         Raises:
             ValueError: `name` is no content name.
