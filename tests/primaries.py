@@ -1,7 +1,7 @@
 """The primary of a replica set: its answers held back, itself killed or stepped down."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from pymongo.read_concern import ReadConcern
@@ -12,6 +12,8 @@ from tests.waiting import until
 
 UNANSWERED = "hangBeforeWaitingForWriteConcern"
 """Where the server stands when a write is done and goes to the others, and the client is yet to hear of it."""
+UNFETCHED = "stopReplProducer"
+"""Where a member throws away what it has got of the primary's writes."""
 
 
 @asynccontextmanager
@@ -41,6 +43,21 @@ async def kill(member: Member) -> None:
     await member.process.communicate()
 
 
+@asynccontextmanager
+async def left_behind(members: Iterable[Member]) -> AsyncIterator[None]:
+    """These members get nothing of what the primary writes, also not what is under way to them."""
+    async with AsyncExitStack() as stack:
+        for member in members:
+            mongo = await stack.enter_async_context(connected_to(member))
+            await _set(mongo, UNFETCHED, "alwaysOn")
+            stack.push_async_callback(_set, mongo, UNFETCHED, "off")
+        yield
+
+
+async def _set(mongo: Mongo, point: str, mode: str) -> None:
+    await mongo.client.admin.command({"configureFailPoint": point, "mode": mode})
+
+
 async def step_down(member: Member) -> None:
     """Makes it hand over to another member."""
     async with connected_to(member) as mongo:
@@ -63,14 +80,14 @@ async def come_back(embedded: EmbeddedMongo, member: Member) -> None:
 async def leave_unanswered(member: Member) -> None:
     """Has it do and replicate every write from now on, and answer none."""
     async with connected_to(member) as mongo:
-        await mongo.client.admin.command({"configureFailPoint": UNANSWERED, "mode": "alwaysOn"})
+        await _set(mongo, UNANSWERED, "alwaysOn")
 
 
 async def release(member: Member) -> None:
     """Commands reach the member again, and are answered."""
     async with connected_to(member) as mongo:
         for point in ("failCommand", UNANSWERED):
-            await mongo.client.admin.command({"configureFailPoint": point, "mode": "off"})
+            await _set(mongo, point, "off")
 
 
 async def committed(mongo: Mongo, collection: str, wanted: dict[str, Any]) -> int:

@@ -72,7 +72,15 @@ class Images:
         self._progress = progress
         self._collection: Collection = mongo.collection("images")
         self._rows = Rows(self._collection)
-        self.leases = Leases(mongo, "images", Fields("rank", "ready_at"), seconds=lease_seconds, holder=holder)
+        # A claim promises nobody anything: where an election undoes one, two compress the same image, and one counts.
+        self.leases = Leases(
+            mongo,
+            "images",
+            Fields("rank", "ready_at"),
+            seconds=lease_seconds,
+            holder=holder,
+            durable_claims=False,
+        )
 
     async def ensure_indexes(self) -> None:
         """Makes the lean set: one partial index per state that is searched for, and one on the keys of outputs."""

@@ -46,6 +46,10 @@ class Leases:
     `fields` and `lost_leases`. Three partial indexes carry the work; see `indexes`. One that has lost `suspect_after`
     leases may be what kills its holders, so it is claimed alone (None: they never are). `spread` says how far out of
     order documents are claimed where several claim at once.
+
+    A claim waits for a majority of the members where `durable_claims`, so that whoever holds a document was the first
+    to begin. Else an election may undo it, and another holds the document beside the first holder, whose outcome is
+    fenced then as that of one that slept.
     """
 
     def __init__(
@@ -58,10 +62,12 @@ class Leases:
         holder: str,
         suspect_after: int | None = 2,
         spread: Spread | None = None,
+        durable_claims: bool = True,
     ) -> None:
         self.name = name
         self._mongo = mongo
         self._collection: Collection = mongo.collection(name)
+        self._claiming: Collection = mongo.collection(name, durable=durable_claims)
         self._fields = fields
         self._seconds = seconds
         self._holder = holder
@@ -141,9 +147,9 @@ class Leases:
         """Puts the lease on what is wanted, and gives what has it: of one document in one round trip."""
         change = [{"$set": {"state": PROCESSING, "lease": lease}}]
         if len(ids) == 1:
-            only = await self._collection.find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
+            only = await self._claiming.find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
             return [only] if only else []
-        await self._collection.update_many(wanted, change)
+        await self._claiming.update_many(wanted, change)
         return await self.held({lease["token"]}, ids)
 
     async def _recovered(self, unsure: Unsure) -> Claim:

@@ -20,6 +20,7 @@ from motor.motor_asyncio import (
 from pymongo.errors import BulkWriteError, PyMongoError, ServerSelectionTimeoutError
 from pymongo.monitoring import CommandListener
 from pymongo.uri_parser import parse_uri
+from pymongo.write_concern import WriteConcern
 
 from libs.mongo.encoding import Encoded, in_messages
 from libs.mongo.transactions import Transaction, WriteConflictError
@@ -52,7 +53,8 @@ class OtherReplicaSetError(Exception):
 class Mongo:
     """One database on a replica set or sharded cluster.
 
-    Every write is `w: majority`, every read goes to the primary, every operation ends within `operation_seconds`.
+    Every write is `w: majority`, unless it is to a collection that was asked for otherwise; every read goes to the
+    primary, every operation ends within `operation_seconds`.
     """
 
     uri: str
@@ -90,9 +92,16 @@ class Mongo:
         )
         return cls(uri, client, client.get_database(database), operation_seconds)
 
-    def collection(self, name: str) -> Collection:
-        """A collection of the database."""
-        return self.database.get_collection(name, codec_options=CodecOptions(tz_aware=True))
+    def collection(self, name: str, *, durable: bool = True) -> Collection:
+        """A collection of the database.
+
+        Not `durable`: the primary alone answers for what is written outside a transaction, and an election may undo it.
+        """
+        return self.database.get_collection(
+            name,
+            codec_options=CodecOptions(tz_aware=True),
+            write_concern=None if durable else WriteConcern(1),
+        )
 
     async def check_server(self) -> None:
         """Proves that the primary answers and can do what Darkroom needs.

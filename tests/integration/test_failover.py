@@ -15,7 +15,8 @@ import pytest
 from aiohttp import web
 
 from libs.documents import Delivery
-from libs.mongo import EmbeddedMongo
+from libs.leases import Fields, Leases
+from libs.mongo import EmbeddedMongo, patiently
 from tests import primaries
 from tests.conftest import FAULTS
 from tests.fail_points import Reached, held_command
@@ -225,6 +226,25 @@ async def test_a_delivery_that_is_being_recorded_when_the_primary_goes_is_not_ma
 async def test_a_request_that_is_being_announced_when_the_primary_is_killed_is_announced_once(world: World) -> None:
     """The transaction that makes the deliveries is repeated by whoever finds the request unannounced."""
     await world.assert_done_once(await killed_before(world, ANNOUNCEMENT, world.submit))
+
+
+async def test_a_claim_of_images_that_an_election_undoes_is_fenced(world: World) -> None:
+    """It stood on the primary alone, and goes with it: another holds the document, and the first changes nothing."""
+    mongo, primary = world.scene.documents.mongo, await primaries.primary_of(world.embedded)
+    await mongo.collection("work").insert_one({"rank": 1, "state": "pending", "attempts": 0, "lost_leases": 0})
+    first, second = (
+        Leases(mongo, "work", Fields("rank", "ready_at"), seconds=60.0, holder=holder, durable_claims=False)
+        for holder in ("first", "second")
+    )
+    async with primaries.left_behind(member for member in world.embedded.running if member is not primary):
+        undone = await first.claim(1)
+        await primaries.kill(primary)
+    await primaries.come_back(world.embedded, primary)
+    stands = await patiently(lambda: second.claim(1))
+    [document] = stands.documents
+    assert [document["_id"]] == [claimed["_id"] for claimed in undone.documents]
+    assert not await first.delay(undone.token, document["_id"], 0.0, {})
+    assert await second.held({stands.token}, [document["_id"]])
 
 
 async def test_leases_outlive_a_primary_that_is_killed_during_their_renewal(world: World) -> None:
