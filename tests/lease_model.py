@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from libs.leases import Fields, Leases, Shares, Spread
+from libs.leases.spread import Window
 from libs.mongo import Document, Mongo
 
 ResultT = TypeVar("ResultT")
@@ -25,8 +26,8 @@ class Holder(Leases):
         self.go_on = asyncio.Event()
         self.go_on.set()
 
-    async def _front(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
-        return await self._halt(await super()._front(limit, start, shares))
+    async def _front(self, window: Window, start: float | None, shares: Shares | None) -> list[Document]:
+        return await self._halt(await super()._front(window, start, shares))
 
     async def _ids(self, wanted: Mapping[str, Any], order: str, limit: int) -> list[Any]:
         return await self._halt(await super()._ids(wanted, order, limit))

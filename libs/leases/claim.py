@@ -12,9 +12,10 @@ class Claim:
     """Documents held under one token, in claim order.
 
     `alone`: the one in it is to run with nothing beside it. Alone and empty, and not outrun: such a one is next; claim
-    again when nothing is held. `first` is where in the order the first document stood that could be claimed. `outrun`:
-    there were some, but others took them all; claim again at once. `withheld` were passed over in the order, since they
-    have their share. `exhausted`: it has looked for more than there were.
+    again when nothing is held. `first` is where in the order the first document stood that could be claimed; None:
+    there was none, or the claim looked behind it. `outrun`: there were some, but others took them all; claim again at
+    once. `withheld` were passed over in the order, since they have their share. `exhausted`: it has looked for more
+    than there were.
     """
 
     token: str
@@ -33,4 +34,4 @@ class Unsure:
     token: str
     ids: Sequence[Any]
     alone: bool
-    first: float
+    first: float | None

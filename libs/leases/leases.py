@@ -19,7 +19,7 @@ from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from libs.leases.claim import Claim, Unsure
 from libs.leases.shares import Shares
-from libs.leases.spread import Spread
+from libs.leases.spread import Spread, Window
 from libs.mongo import Collection, Document, Mongo, Session
 from libs.runtime import metrics
 
@@ -37,6 +37,16 @@ class Fields:
     order: str
     due: str
     attempts: str = "attempts"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a claim can take its documents from; the rest is as in the `Claim` that comes of it."""
+
+    front: Sequence[Document]
+    withheld: Sequence[Document] = ()
+    first: float | None = None
+    exhausted: bool = False
 
 
 class Leases:
@@ -102,22 +112,14 @@ class Leases:
         """
         if self._unsure is not None:
             return await self._recovered(self._unsure)
-        front, withheld, exhausted = self._recalled(shares), list[Document](), False
         limit = self._spread.limit(limit)
-        if not front:
-            front = await self._front(width := self._spread.front(limit), start, shares)
-            exhausted = len(front) < limit
-            if shares is not None:
-                front, withheld = shares.divide(front, width)
+        recalled = self._recalled(shares)
+        seen = _Seen(recalled) if recalled else await self._look(self._spread.window(limit), start, shares)
         token = secrets.token_hex(16)
-        first = min((document[self._fields.order] for document in (*front[:1], *withheld[:1])), default=None)
-        if not front or first is None:
-            return Claim(token, [], first=first, withheld=withheld, exhausted=exhausted)
-        alone = self._is_suspect(front[0])
-        if alone and beside:
-            return Claim(token, [], alone, first, withheld=withheld, exhausted=exhausted)
-        innocent = [document for document in front if not self._is_suspect(document)]
-        candidates = front[:1] if alone else self._spread.pick(innocent, limit)
+        alone = seen.first is not None and any(self._is_suspect(document) for document in seen.front[:1])
+        if not seen.front or (alone and beside):
+            return Claim(token, [], alone, seen.first, withheld=seen.withheld, exhausted=seen.exhausted)
+        candidates = seen.front[:1] if alone else self._spread.pick(self._innocent(seen.front), limit)
         if shares is not None:
             picked, candidates = len(candidates), shares.admit(candidates)
             self._spread.let_in(picked, len(candidates))
@@ -127,7 +129,7 @@ class Leases:
         if self._suspect_after is not None:
             # Looked at again, since one of them may have lost a lease since it was found.
             wanted["lost_leases"] = {"$gte" if alone else "$lt": self._suspect_after}
-        unsure = self._unsure = Unsure(token, ids, alone, first)
+        unsure = self._unsure = Unsure(token, ids, alone, seen.first)
         try:
             held = await self._mark(wanted, ids, lease)
         except PyMongoError:
@@ -141,7 +143,7 @@ class Leases:
             rest = [document_id for document_id in ids if document_id not in known]
             self._unsure = replace(unsure, ids=rest) if rest else None
             return claim
-        return replace(self._claim_of(unsure, held), withheld=withheld, exhausted=exhausted)
+        return replace(self._claim_of(unsure, held), withheld=seen.withheld, exhausted=seen.exhausted)
 
     async def _mark(self, wanted: Document, ids: Sequence[Any], lease: Document) -> list[Document]:
         """Puts the lease on what is wanted, and gives what has it: of one document in one round trip."""
@@ -163,8 +165,18 @@ class Leases:
         documents = sorted(held, key=lambda document: document[self._fields.order])
         return Claim(unsure.token, documents, unsure.alone, unsure.first, outrun=not held)
 
-    async def _front(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
-        wanted: Document = {"state": PENDING}
+    async def _look(self, window: Window, start: float | None, shares: Shares | None) -> "_Seen":
+        """What is in the window, or at the front where nothing else is there that could be claimed."""
+        found = await self._front(window, start, shares)
+        front, withheld = shares.divide(found, window.size) if shares is not None else (found, [])
+        if window.skip and not self._innocent(front):
+            return await self._look(replace(window, skip=0), start, shares)
+        orders = (document[self._fields.order] for document in (*front[:1], *withheld[:1]))
+        first = None if window.skip else min(orders, default=None)
+        return _Seen(front, withheld, first, exhausted=len(found) < window.wanted)
+
+    async def _front(self, window: Window, start: float | None, shares: Shares | None) -> list[Document]:
+        limit, wanted = window.size, dict[str, Any](state=PENDING)
         projection = {"lost_leases": 1, self._fields.order: 1}
         if start is not None:
             wanted[self._fields.order] = {"$gte": start}
@@ -173,12 +185,15 @@ class Leases:
             projection[shares.field] = 1
             limit += shares.beside
         return await self._collection.find(
-            wanted, projection, sort=[(self._fields.order, 1)], limit=limit, batch_size=limit
+            wanted, projection, sort=[(self._fields.order, 1)], skip=window.skip, limit=limit, batch_size=limit
         ).to_list(None)
 
     def _recalled(self, shares: Shares | None) -> list[Document]:
         remembered = self._spread.recall()
         return shares.admit(remembered) if shares is not None else remembered
+
+    def _innocent(self, documents: Iterable[Document]) -> list[Document]:
+        return [document for document in documents if not self._is_suspect(document)]
 
     def _is_suspect(self, document: Document) -> bool:
         return self._suspect_after is not None and document["lost_leases"] >= self._suspect_after

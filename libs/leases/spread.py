@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from libs.mongo import Document
 
@@ -10,15 +11,25 @@ _REMEMBERED_SECONDS = 0.25
 _LEARNED_FROM = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of the queue that a claim of `wanted` documents looks at: `size` of them, behind the first `skip`."""
+
+    wanted: int
+    skip: int
+    size: int
+
+
 class Spread:
     """The width of the front, in claims: one while nobody else claims, and wider the more is lost to others.
 
     Claimers that all take the very first documents mostly find them taken: of eight claimers' claims more than half
-    came back empty, and they claimed less than one claimer alone. Each takes its documents at random from a front that
-    is wide enough for all of them; by how much is learned from what it got of every eight or more, as a sender learns
-    its share of a network (doubled when most was lost, one less when nothing was). `most` is the widest, and bounds how
-    far out of order documents are claimed. To learn from each claim of one document would keep the front wide, and the
-    first in it waiting, where two claim one by one and only now and then the same.
+    came back empty, and they claimed less than one claimer alone. Each looks at a window, somewhere in a front that is
+    wide enough for all of them, and the first document is seen as often as any other; how wide that is, is learned from
+    what it got of every eight or more, as a sender learns its share of a network (doubled when most was lost, one less
+    when nothing was). `most` is the widest, and bounds how far out of order documents are claimed. To learn from each
+    claim of one document would keep the front wide, and the first in it waiting, where two claim one by one and only
+    now and then the same. (To read all of the front and choose from it took eight claimers a sixth of their time.)
 
     Where slots come free one by one, looking for a document is half of the claim. So `ahead` are found beside those
     that are claimed, and for a quarter of a second claims take from these: what comes meanwhile waits behind so many.
@@ -47,18 +58,18 @@ class Spread:
         """Of so many picked documents shares have admitted so many."""
         self._let_in = admitted if admitted < picked else None
 
-    def front(self, limit: int) -> int:
-        """How many documents a claim of `limit` now looks for."""
+    def window(self, limit: int) -> Window:
+        """What a claim of `limit` documents now looks at."""
         self._forget_at = self._clock() + _REMEMBERED_SECONDS
-        return (limit + self._ahead) * self._claims
+        size = limit + self._ahead
+        # From so far before the front that its first document is in as many windows as those behind it.
+        skip = random.randrange(1 - size, size * (self._claims - 1) + 1)  # noqa: S311 (spreads the claimers)
+        return Window(limit, max(0, skip), size)
 
     def pick(self, front: Sequence[Document], limit: int) -> list[Document]:
-        """The documents of the front to claim, in its order; those to claim next are remembered."""
-        picked = list(front)
-        if len(front) > limit + self._ahead:
-            picked = [front[index] for index in sorted(random.sample(range(len(front)), limit + self._ahead))]
-        self._remembered = picked[limit:]
-        return picked[:limit]
+        """The documents of the front to claim, the first of it; those behind them are remembered."""
+        self._remembered = list(front[limit:])
+        return list(front[:limit])
 
     def recall(self) -> list[Document]:
         """What was found before and is still to be claimed."""

@@ -8,6 +8,7 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from libs.leases import Fields, Leases, Shares
+from libs.leases.spread import Window
 from libs.mongo import Document, Mongo
 
 
@@ -18,8 +19,8 @@ class Slow(Leases):
         super().__init__(mongo, "work", Fields("rank", "ready_at"), seconds=15.0, holder="slow")
         self._meanwhile = meanwhile
 
-    async def _front(self, limit: int, start: float | None, shares: Shares | None) -> list[Document]:
-        found = await super()._front(limit, start, shares)
+    async def _front(self, window: Window, start: float | None, shares: Shares | None) -> list[Document]:
+        found = await super()._front(window, start, shares)
         await self._meanwhile()
         return found
 
