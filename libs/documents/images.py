@@ -15,7 +15,7 @@ from libs.documents.outputs import Output
 from libs.documents.positions import between, image_id
 from libs.documents.progress import Progress
 from libs.documents.rows import ImageFailure, Row, Rows
-from libs.leases import Claim, Fields, Leases, Shares
+from libs.leases import Claim, Content, Fields, Leases, Shares
 from libs.mongo import Collection, Document, Encoded, Mongo, Session, encoded
 
 _CLEAR_CHUNK = 5000
@@ -80,6 +80,7 @@ class Images:
             seconds=lease_seconds,
             holder=holder,
             durable_claims=False,
+            content=Content(("url", "host", "copies")),
         )
 
     async def ensure_indexes(self) -> None:

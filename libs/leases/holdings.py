@@ -18,7 +18,7 @@ from libs.runtime.lifecycle import Stop
 
 _log = structlog.get_logger()
 _RETRY_SECONDS = 0.25
-_UNWRITTEN = 64
+_UNWRITTEN = 128
 _SHORTEST_SECONDS = 0.25
 
 
@@ -53,7 +53,7 @@ class _Hold(Generic[HeldT]):
 class Holdings(Generic[HeldT]):
     """At most `slots` claimed documents that are worked on, each with its task.
 
-    Beside them there are as many, or 64, whose outcome is being written.
+    Beside them there are as many, or 128, whose outcome is being written.
 
     What is settled gives its slot back: writing is done in batches, and the work need not wait for that.
 

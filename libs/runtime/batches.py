@@ -37,6 +37,12 @@ class Batches(Generic[ItemT, ResultT]):
         self._tell()
         return await future
 
+    def pace(self, seconds: float) -> None:
+        """Batches begin so far apart from now on; where that is shorter than before, the next one begins at once."""
+        if self._waiting and seconds < self._pace_seconds:
+            self._half.set()
+        self._pace_seconds = seconds
+
     @asynccontextmanager
     async def running(self, name: str) -> AsyncIterator[None]:
         """Works while the context lasts, as a task called `name`; nothing may wait for a result when it is left."""
@@ -49,17 +55,17 @@ class Batches(Generic[ItemT, ResultT]):
         time = asyncio.get_running_loop().time
         begun = -self._pace_seconds
         while True:
-            batch = await self._gathered(begun + self._pace_seconds)
+            batch = await self._gathered(begun)
             begun = time()
             results = await self._work([item for item, _ in batch])
             for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
                     future.set_result(result)
 
-    async def _gathered(self, until: float) -> list[tuple[ItemT, "asyncio.Future[ResultT]"]]:
+    async def _gathered(self, begun: float) -> list[tuple[ItemT, "asyncio.Future[ResultT]"]]:
         await self._some.wait()
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(begun + self._pace_seconds):
                 await self._half.wait()
         batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
         self._some.clear()

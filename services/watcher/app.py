@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from libs.changestream import ChangeStream, Consumer, Permits
 from libs.documents import HeldImage, connected
 from libs.egress import EgressPolicy, GuardedSession
 from libs.imaging import CodecPool
-from libs.leases import Holdings
+from libs.leases import Claim, Holdings
 from libs.runtime import metrics
 from libs.runtime.errors import FatalError
 from libs.runtime.health import Health, serve_health
@@ -104,8 +105,14 @@ async def serve(
             sweep_seconds=settings.sweep_seconds,
             stop=process.stop,
             progressed=consumer.progressed,
+            on_claim=partial(_hurry, memory, completion),
         )
         await consumer.run(crew.drain)
+
+
+def _hurry(memory: Memory, completion: Completion, claim: Claim) -> None:
+    memory.hurry(is_dry=claim.exhausted)
+    completion.hurry(is_dry=claim.exhausted)
 
 
 def _session(settings: WatcherSettings) -> GuardedSession:

@@ -12,9 +12,10 @@ from libs.runtime.batches import Batches
 from services.watcher.briefs import Brief
 from services.watcher.closing import Closing, note_closed
 
-_BATCH = 64
+_BATCH = 128
 # An image at a time, a transaction would be half of all that a watcher asks of MongoDB. Its slot is free meanwhile.
-_PACE_SECONDS = 0.25
+_PACE_SECONDS = 0.5
+_PACE_OF_THE_LAST_SECONDS = 0.05
 _MEGAPIXEL = 1e6
 
 
@@ -38,6 +39,10 @@ class Completion:
         """Returns once the outcome is durable; false when the image was no longer held, so that nothing was written."""
         entries = self._awaited if brief.is_awaited else self._of_many
         return await entries.result(_Entry(image, outcome, brief))
+
+    def hurry(self, *, is_dry: bool) -> None:
+        """Whether nothing waits behind what is worked on now: then a request may be done once this is written."""
+        self._of_many.pace(_PACE_OF_THE_LAST_SECONDS if is_dry else _PACE_SECONDS)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -21,7 +21,10 @@ _TURN_SECONDS = 10.0
 
 
 class Crew:
-    """The watcher's work; `progressed` is called after each step of it, at the latest every ten seconds."""
+    """The watcher's work.
+
+    `progressed` is called after each step of it, at the latest every ten seconds; `on_claim` is told of each claim.
+    """
 
     def __init__(
         self,
@@ -34,6 +37,7 @@ class Crew:
         sweep_seconds: float,
         stop: Stop,
         progressed: Callable[[], None],
+        on_claim: Callable[[Claim], None] = lambda _: None,
     ) -> None:
         self._documents = documents
         self._attempts = attempts
@@ -42,6 +46,7 @@ class Crew:
         self._sweep_seconds = sweep_seconds
         self._stop = stop
         self._progressed = progressed
+        self._on_claim = on_claim
         self._frontier = frontier
         self._next_sweep = 0.0
         self._runs_suspect = False
@@ -111,6 +116,7 @@ class Crew:
         for image in images:
             self._holdings.start(image, self._attempts.work, name=f"image {image.request_id}/{image.position}")
         metrics.IMAGES_CLAIMED.inc(len(images))
+        self._on_claim(claim)
         if claim.first is not None:
             self._frontier.claimed(claim.first)
         return claim

@@ -16,11 +16,11 @@ from libs.runtime.batches import Batches
 # Hashed in place in at most a millisecond; a thread for it costs a tenth of one.
 _IN_PLACE_BYTES = 1024 * 1024
 _KEPT = 4096
-_BATCH = 16
+_BATCH = 32
 # A query takes as much of the processors as half a millisecond of compressing, wherever it runs. An image that somebody
 # may be waiting for waits no longer for it than for a slow file, and one of many for no longer than for its slot.
 _PACE_SECONDS = 0.02
-_PACE_OF_MANY_SECONDS = 0.1
+_PACE_OF_MANY_SECONDS = 0.2
 
 
 async def key_of(body: bytes, options: Options) -> bytes:
@@ -48,6 +48,10 @@ class Memory:
         """Asks the documents while the context lasts; waits out a MongoDB that does not answer."""
         async with self._awaited.running("memory"), self._of_many.running("memory of large requests"):
             yield
+
+    def hurry(self, *, is_dry: bool) -> None:
+        """Whether nothing waits behind what is worked on now, so that more keys will not come together by waiting."""
+        self._of_many.pace(_PACE_SECONDS if is_dry else _PACE_OF_MANY_SECONDS)
 
     @asynccontextmanager
     async def turn(self, key: bytes) -> AsyncIterator[None]:

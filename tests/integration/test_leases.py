@@ -2,21 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from pymongo.errors import PyMongoError
 
-from libs.leases import Fields, Leases, Shares
+from libs.leases import Content, Fields, Leases, Shares
 from libs.leases.spread import Window
 from libs.mongo import Document, Mongo
+from tests.query_plans import Recorder
 
 
 class Slow(Leases):
     """A holder to which `meanwhile` happens once, between the find and the update of what it does next."""
 
-    def __init__(self, mongo: Mongo, meanwhile: Callable[[], Awaitable[None]]) -> None:
-        super().__init__(mongo, "work", Fields("rank", "ready_at"), seconds=15.0, holder="slow")
+    def __init__(self, mongo: Mongo, meanwhile: Callable[[], Awaitable[None]], content: Content | None = None) -> None:
+        super().__init__(mongo, "work", Fields("rank", "ready_at"), seconds=15.0, holder="slow", content=content)
         self._meanwhile = meanwhile
 
     async def _front(self, window: Window, start: float | None, shares: Shares | None) -> list[Document]:
@@ -56,6 +58,43 @@ async def test_claims_follow_the_rank(mongo: Mongo) -> None:
     later = await leases(mongo).claim(9, start=4)
     assert [document["_id"] for document in first.documents] == [1, 2]
     assert [document["_id"] for document in later.documents] == [4, 5]
+
+
+async def test_a_claim_of_what_was_never_touched_gives_it_as_a_look_at_it_does(mongo: Mongo) -> None:
+    """In two commands; its lease ends when the server says."""
+    await add(mongo, 1, 2, 3)
+    recorder = Recorder()
+    listened = Mongo.connect(mongo.uri, mongo.database.name, listeners=[recorder])
+    fields = Fields("rank", "ready_at")
+    holder = Leases(listened, "work", fields, seconds=15.0, holder="one", content=Content(("state",)))
+    try:
+        claim = await holder.claim(3)
+    finally:
+        listened.close()
+    assert [command["name"] for command in recorder.commands] == ["find", "update"]
+    for document, stored in zip(claim.documents, await leases(mongo).held({claim.token}, [1, 2, 3]), strict=True):
+        assert {name: document[name] for name in stored if name != "lease"} == {
+            name: value for name, value in stored.items() if name != "lease"
+        }
+        assert document["lease"]["token"] == stored["lease"]["token"]
+        assert abs(document["lease"]["until"] - stored["lease"]["until"]) < timedelta(seconds=5)
+
+
+async def test_what_was_touched_since_it_was_found_is_not_claimed_as_it_was(mongo: Mongo) -> None:
+    """Another has tried it meanwhile: the claim gets the rest, and the next one what has become of it."""
+    await add(mongo, 1, 2)
+    work = mongo.collection("work")
+
+    async def try_the_first() -> None:
+        await work.update_one({"_id": 1}, {"$set": {"attempts": 1}})
+
+    holder = Slow(mongo, try_the_first, Content(()))
+    assert [document["_id"] for document in (await holder.claim(2)).documents] == [2]
+    await add(mongo, 3)
+    assert [(document["_id"], document["attempts"]) for document in (await holder.claim(2)).documents] == [
+        (1, 1),
+        (3, 0),
+    ]
 
 
 async def test_two_claimers_never_hold_the_same_document(mongo: Mongo) -> None:

@@ -168,7 +168,7 @@ async def put_off_and_lose_images(documents: Documents, outside: Mongo) -> None:
     leases, ids = documents.images.leases, [image.document_id for image in held]
     first = await leases.claim(1)
     assert await leases.release({first.token}, [document["_id"] for document in first.documents]) == 1
-    assert await leases.renew({claim.token}, ids) == len(ids)
+    assert await leases.renew({claim.token}, ids) == len(ids) == len(await leases.held({claim.token}, ids))
     assert await documents.images.retry(held[0], FAILURE, 0)
     assert await leases.next_due_seconds() == 0
     assert await leases.promote() == 1

@@ -43,6 +43,25 @@ async def test_a_paced_batch_begins_early_when_half_of_the_most_have_gathered() 
     assert done == [[0], [0, 1, 2, 3]]
 
 
+async def test_what_has_gathered_begins_at_once_when_the_pace_is_shortened() -> None:
+    """And what comes then waits for no longer than the new pace."""
+    done: list[list[int]] = []
+
+    async def work(items: Sequence[int]) -> Sequence[int]:
+        done.append(list(items))
+        return items
+
+    batches: Batches[int, int] = Batches(work, most=8, pace_seconds=3600)
+    async with asyncio.timeout(60), batches.running("test"), asyncio.TaskGroup() as tasks:
+        await batches.result(0)
+        waiting = tasks.create_task(batches.result(1))
+        await asyncio.sleep(0)
+        batches.pace(0.05)
+        await waiting
+        await batches.result(2)
+    assert done == [[0], [1], [2]]
+
+
 async def test_a_paced_batch_begins_when_its_time_has_come() -> None:
     """Nothing has to come for that."""
     done: list[list[int]] = []
