@@ -16,6 +16,7 @@ _KEPT = 64
 _BROUGHT_BACK = 256
 _PAUSES_SECONDS = (0.1, 8.0)
 _POSTPONED_PAUSES = 10
+_PATIENCE_SECONDS = (0.5, 5.0)
 _POSTPONED_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
 _REMEMBERED = 4096
@@ -40,11 +41,13 @@ class Hosts:
     for a codec, a quarter of them is to be free first.
 
     Where nothing but such images is found among the first 512, those behind the first 64 are put off, to see what is
-    behind them: at first after a tenth of a second and for ten seconds, and while that brings nothing to light less
+    behind them: at first after half a second and for ten seconds, and while that brings nothing to light less
     often and for longer, in the end every eight seconds and for eighty. So a watcher is past two thousand images of
     hosts that have their share in about a second, and reaches past some five thousand; what is behind even more of them
-    waits until these are fewer. What was put off comes back as soon as its host has room and nothing else of it is to
-    be seen.
+    waits until these are fewer. Where these hosts have lately answered so fast that as many as were seen are done
+    within five seconds, so long is waited first: to put an image off and bring it back costs MongoDB as much as to
+    complete it, and most of such images are done sooner than that. What was put off comes back as soon as its host has
+    room and nothing else of it is to be seen.
 
     `on_leave` is called when a host has room for another, `on_return` with the lowest rank of what came back.
     """
@@ -69,6 +72,7 @@ class Hosts:
         self._pause_seconds = _PAUSES_SECONDS[0]
         self._next_at = 0.0
         self._barred: set[str] = set()
+        self._barred_since: float | None = None
         self._left: set[HeldImage] = set()
         self._look_at = self._looked_at = 0.0
         self._put_off: dict[str, deque[Document]] = {}
@@ -131,6 +135,7 @@ class Hosts:
                 # Twice what stood before others now: so the next claim reaches behind it, and does not read much more.
                 self._passing = min(_PASSING_FAR, max(_PASSING, 2 * len(claim.withheld)))
                 self._pause_seconds, self._look_at = _PAUSES_SECONDS[0], 0.0
+                self._barred_since = None
             else:  # it has seen the front, where new requests start
                 far = max(_LOOK_SECONDS, self._pause_seconds / 4)
                 self._look_at = max(self._look_at, min(self._clock() + _LOOK_SECONDS, self._looked_at + far))
@@ -138,16 +143,25 @@ class Hosts:
         self._barred = {image["host"] for image in claim.withheld}
         self._looked_at = self._clock()
         self._look_at = self._looked_at + _LOOK_SECONDS
+        self._barred_since = self._looked_at if self._barred_since is None else self._barred_since
         if len(claim.withheld) < self._passing:
             return False
         if self._passing < _PASSING_FAR:
             self._passing, self._look_at = _PASSING_FAR, 0.0
             return True
-        if self._clock() < self._next_at:
+        if self._clock() < max(self._next_at, self._barred_since + self._patience_seconds):
             return False
         self._look_at = 0.0
         await self._put_off_what_is_behind(claim.withheld[_KEPT:])
         return True
+
+    @property
+    def _patience_seconds(self) -> float:
+        """How long images that stand before others' are left there: where their hosts are fast, until they are done."""
+        answers = [self._answered[host] for host in self._barred if len(self._answered.get(host, ())) > self._each]
+        per_second = sum(self._each / max(self._clock() - answered[0], 1e-3) for answered in answers)
+        shortest, longest = _PATIENCE_SECONDS
+        return _PASSING_FAR / per_second if per_second * longest >= _PASSING_FAR else shortest
 
     async def _put_off_what_is_behind(self, withheld: Sequence[Document]) -> None:
         jitter = random.uniform(0.75, 1.25)  # noqa: S311 (they do not all come back at once)

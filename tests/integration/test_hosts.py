@@ -275,12 +275,41 @@ async def test_looks_behind_one_hosts_images_that_bring_nothing_to_light_become_
 async def test_claims_go_back_to_where_images_that_were_put_off_stand(documents: Documents) -> None:
     """Meanwhile they went past these; to them the queue looks empty from there on."""
     returned: list[float] = []
-    hosts = Hosts(8, documents.postponed, slots=16, on_return=returned.append)
+    now = 0.0
+    hosts = Hosts(8, documents.postponed, slots=16, on_return=returned.append, clock=lambda: now)
     await submit(documents, {"one": 512})
     found = documents.mongo.collection("images").find({}, {"rank": 1, "host": 1}, sort=[("rank", 1)])
     behind_its_share = Claim("t", [], withheld=await found.to_list(None))
-    for _ in range(2):  # the first look does not reach so far
-        assert await hosts.make_way(behind_its_share, held("one", 8))
+    assert await hosts.make_way(behind_its_share, held("one", 8))  # does not reach so far
+    now = 0.5
+    assert await hosts.make_way(behind_its_share, held("one", 8))
     assert returned == []
     assert await hosts.make_way(Claim("t", [], exhausted=True), [])
     assert returned == [behind_its_share.withheld[64]["rank"]]
+
+
+@pytest.mark.parametrize(
+    ("per_second", "patience"),
+    [
+        pytest.param(512, 1.0, id="done in a second"),
+        pytest.param(128, 4.0, id="done in four seconds"),
+        pytest.param(100, 0.5, id="not done in five seconds"),
+        pytest.param(0, 0.5, id="not known"),
+    ],
+)
+async def test_images_of_a_host_that_will_soon_be_done_with_them_are_not_put_off(
+    documents: Documents, per_second: float, patience: float
+) -> None:
+    """For as long as that takes; behind a slow host, or one that hangs, what else there is is soon looked for."""
+    now = 0.0
+    hosts, working = Hosts(8, documents.postponed, slots=16, clock=lambda: now), held("one", 8)
+    withheld = [{"_id": {"r": "none", "n": n}, "host": "one", "rank": float(n)} for n in range(512)]
+    put_off = []
+    for tick in range(41):
+        for number in range(9 if per_second else 0):
+            now = tick / 8 + (number - 8) / per_second
+            hosts.leave(held("one", 1, first=1000 + number)[0])
+        now = tick / 8
+        put_off.append(await hosts.make_way(Claim("t", [], withheld=withheld), working))
+    assert put_off[0]  # looks further
+    assert put_off.index(True, 1) == patience * 8
