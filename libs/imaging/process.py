@@ -10,6 +10,7 @@ from asyncio.subprocess import DEVNULL
 from contextlib import suppress
 
 from libs.imaging import worker
+from libs.imaging.beginnings import Beginnings
 from libs.imaging.frames import Frame, receive
 from libs.imaging.options import Options
 from libs.imaging.reasons import ImageError
@@ -52,6 +53,8 @@ class CodecProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._is_given_up = False
+        self._beginnings = Beginnings()
+        self._has_answered = False
         self._starting = asyncio.create_task(self._start(task), name="codec process")
 
     @property
@@ -74,7 +77,8 @@ class CodecProcess:
         Raises:
             ImageError: the image's own reason; `too_complex` when it overran its CPU time or memory, retryable when it
                 took too long by the clock alone; `worker_crashed`, retryable, when the process died or did not start.
-            NotBegunError: it was ended by another image, or for one.
+            NotBegunError: it ended by another image, or for one, or between two; not the first one's, which is charged
+                where no process lives long enough to begin with it.
         """
         self.images += 1
         reader, writer = await self._connection()
@@ -101,6 +105,7 @@ class CodecProcess:
             async with asyncio.timeout(_STARVED * seconds):
                 await writer.drain()
                 reply = await receive(reader, memory_bytes)
+            self._has_answered = self._beginnings.next()
             if len(reply.body) <= _IN_PLACE_BYTES:
                 return result_of(reply)
             return await asyncio.to_thread(result_of, reply)
@@ -135,7 +140,9 @@ class CodecProcess:
         await asyncio.wait({self._starting})
         if not self.is_started:
             self.kill()
-        return None if self._process is None else await self._process.wait()
+        code = None if self._process is None else await self._process.wait()
+        self._beginnings.close()
+        return code
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if not self._starting.done():
@@ -150,10 +157,14 @@ class CodecProcess:
     async def _start(self, task: worker.Task) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         ours, theirs = socket.socketpair()
         try:
-            with theirs:
+            try:
                 for end in (ours, theirs):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
-                self._process = await _spawned(task, theirs.fileno(), self._memory_bytes)
+                ends = (theirs.fileno(), self._beginnings.theirs)
+                self._process = await _spawned(task, ends, self._memory_bytes)
+            finally:
+                theirs.close()
+                self._beginnings.hand_over()
             reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_READ_BYTES)
         except BaseException:
             ours.close()
@@ -168,8 +179,11 @@ class CodecProcess:
         if self._writer is not None:
             self._writer.close()
 
-    async def _death(self) -> ImageError:
-        """What it died of: if the kernel stopped it for its CPU time it was too slow, all else may be an accident."""
+    async def _death(self) -> ImageError | NotBegunError:
+        """What it died of: if the kernel stopped it for its CPU time it was too slow, all else may be an accident.
+
+        It is not this image's where it had not begun with that.
+        """
         self._hang_up()
         try:
             async with asyncio.timeout(_EXIT_SECONDS):
@@ -177,6 +191,8 @@ class CodecProcess:
         except TimeoutError:  # it has closed its socket and lives
             self.kill()
             code = await self.ended()
+        if self._has_answered and not self._beginnings.next():
+            return NotBegunError(NotBegunError.__doc__)
         if code == -signal.SIGXCPU:
             return ImageError("too_complex", "used more CPU time than an image may")
         return ImageError("worker_crashed", f"the worker process ended with {code}", retryable=True)
@@ -194,13 +210,13 @@ class CodecProcess:
             return False
 
 
-async def _spawned(task: worker.Task, descriptor: int, memory_bytes: int) -> asyncio.subprocess.Process:
+async def _spawned(task: worker.Task, ends: tuple[int, int], memory_bytes: int) -> asyncio.subprocess.Process:
     """A new interpreter that finds the same modules: this process has threads, whose locks a fork would inherit."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *("-P", "-m", worker.__name__),
-        *(str(descriptor), str(os.getpid()), str(memory_bytes), task.__module__, task.__qualname__),
+        *(*map(str, ends), str(os.getpid()), str(memory_bytes), task.__module__, task.__qualname__),
         stdin=DEVNULL,
-        pass_fds=[descriptor],
+        pass_fds=ends,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)},
     )

@@ -1,8 +1,9 @@
 """What runs in a codec process: its limits, and one image after the other under a budget of CPU time and memory.
 
-`python -m libs.imaging.worker` takes the descriptor of a socket, the process id of the parent, the bytes of address
-space it may take, and its task's module and name. It says `READY`, then answers each frame (`libs.imaging.frames`) with
-one: the head of what it gets is an `order_of`, the head of what it gives comes from `libs.imaging.reply`.
+`python -m libs.imaging.worker` takes the descriptors of a socket and of a pipe (`libs.imaging.beginnings`), the process
+id of the parent, the bytes of address space it may take, and its task's module and name. It says `READY`, then answers
+each frame (`libs.imaging.frames`) with one: the head of what it gets is an `order_of`, the head of what it gives comes
+from `libs.imaging.reply`.
 """
 
 import ctypes
@@ -68,10 +69,16 @@ def order_of(options: Options, cpu_seconds: float, memory_bytes: int) -> bytes:
     return _LIMITS.pack(cpu_seconds, memory_bytes) + pickle.dumps(options)
 
 
-def serve(connection: socket.socket, task: Task) -> None:
-    """Runs the task on one image after the other, until the other side of the connection is gone."""
+def serve(connection: socket.socket, beginnings: int, task: Task) -> None:
+    """Runs the task on one image after the other, until the other side of the connection is gone.
+
+    Into `beginnings` goes a byte as soon as an image is there, before it takes any memory.
+    """
     connection.sendall(READY)
-    while order := frames.read(connection):
+    while connection.recv(1, socket.MSG_PEEK) and os.write(beginnings, b"\0"):
+        order = frames.read(connection)
+        if order is None:
+            return
         work = partial(run, task, order.body, *_order(order.head))
         frames.write(connection, reply_of(work))
 
@@ -168,11 +175,12 @@ def _lower(limit: int, value: int) -> None:
     resource.setrlimit(limit, (lowered, lowered))
 
 
-def _main(descriptor: str, parent: str, memory_bytes: str, module: str, name: str) -> None:
+def _main(ends: tuple[str, str], parent: str, memory_bytes: str, module: str, name: str) -> None:
     start(int(parent), int(memory_bytes), module)
-    with socket.socket(fileno=int(descriptor)) as connection:
-        serve(connection, getattr(importlib.import_module(module), name))
+    descriptor, beginnings = map(int, ends)
+    with socket.socket(fileno=descriptor) as connection:
+        serve(connection, beginnings, getattr(importlib.import_module(module), name))
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _main((sys.argv[1], sys.argv[2]), *sys.argv[3:])

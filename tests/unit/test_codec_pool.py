@@ -22,7 +22,7 @@ from libs.imaging.frames import Frame, read, write
 from libs.imaging.reply import result_of
 from libs.imaging.result import content_name
 from tests.unit import slow_codec
-from tests.unit.codec_tasks import LIES, WHOLE, cling, count, lie, misbehave
+from tests.unit.codec_tasks import LIES, WHOLE, cling, count, die, lie, misbehave
 from tests.unit.pictures import encoded, photograph
 
 OPTIONS = Options()
@@ -162,6 +162,14 @@ async def test_an_image_behind_one_that_ends_its_worker_is_worked_on_by_another(
         await given(opened, 2)
         waiting.cancel()
         assert await behind != pid
+
+
+async def test_an_image_is_not_charged_for_a_worker_that_ends_between_two() -> None:
+    """The one before was answered, and this one lay ready in the socket of a process that never came to it."""
+    async with CodecPool(1, MEMORY_BYTES, 30.0, task=die) as opened:
+        for _ in range(3):
+            last, behind = await asyncio.gather(*(opened.compress(order, OPTIONS) for order in (b"last", b"")))
+            assert last.data != behind.data
 
 
 async def test_cancelling_an_image_that_waits_in_a_worker_leaves_it_the_one_in_work(fifo: Path) -> None:
