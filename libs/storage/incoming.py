@@ -13,11 +13,13 @@ from pathlib import Path
 class Incoming:
     """An output that is written to `temporary`, flushed to disk and moved to its `place`, unless it is there already.
 
-    `error` is what kept it from that; nothing more is done to it then.
+    One that is `doubtful` is written again though it is there. `error` is what kept it from being stored; nothing more
+    is done to it then.
     """
 
-    def __init__(self, data: bytes, temporary: Path, place: Path) -> None:
+    def __init__(self, data: bytes, temporary: Path, place: Path, *, doubtful: bool = False) -> None:
         self.place = place
+        self._is_doubtful = doubtful
         self.error: Exception | None = None
         self._is_moved = False
         self._data = data
@@ -26,7 +28,7 @@ class Incoming:
 
     def write(self) -> None:
         """Begins a temporary file with all its bytes; the folder is made when it turns out not to be there."""
-        if self.place.exists():
+        if self.place.exists() and not self._is_doubtful:
             return
         try:
             self._descriptor = self._created()

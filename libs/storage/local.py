@@ -58,6 +58,7 @@ class LocalStorage:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._durable_folders: set[Path] = set()
+        self._doubtful_folders: set[Path] = set()
         self._new: Batches[_New, Exception | None] = Batches(self._store, most=_BATCH, pace_seconds=_PACE_SECONDS)
 
     async def prepare(self) -> None:
@@ -135,7 +136,7 @@ class LocalStorage:
 
     def _put_all(self, batch: Sequence[_New]) -> list[Exception | None]:
         """What kept each from being stored, if anything did."""
-        outputs = [Incoming(new.data, self._temporary(new.name), self._place(new.name)) for new in batch]
+        outputs = [self._incoming(new) for new in batch]
         with settling(outputs):
             for step in (Incoming.write, Incoming.flush, Incoming.move):
                 each(outputs, step)
@@ -147,10 +148,16 @@ class LocalStorage:
                         output.error = output.error or error
         return [output.error for output in outputs]
 
+    def _incoming(self, new: _New) -> Incoming:
+        place = self._place(new.name)
+        doubtful = place.parent in self._doubtful_folders
+        return Incoming(new.data, self._temporary(new.name), place, doubtful=doubtful)
+
     def _synced(self, folder: Path) -> OSError | None:
         """Makes renames in `folder` durable; the first time also the making of `folder`, whoever made it.
 
-        Once for all of them: what went wrong is told by the kernel one time only.
+        Once for all of them: what went wrong is told by the kernel one time only. Whoever asks again hears that all is
+        well, though what was renamed before may be lost; so nothing that is there is relied upon any more.
         """
         try:
             _sync(folder)
@@ -158,6 +165,7 @@ class LocalStorage:
                 _sync(folder.parent)
                 self._durable_folders.add(folder)
         except OSError as error:
+            self._doubtful_folders.add(folder)
             return error
         return None
 

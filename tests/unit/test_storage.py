@@ -199,6 +199,54 @@ asyncio.run(main())
 """
 
 
+ONE_FAILS = """
+import asyncio, errno, os, sys
+from pathlib import Path
+from libs.storage import LocalStorage
+_, root, step, *names = sys.argv
+pipe, _ = os.pipe()
+def descriptors():
+    entries = [(int(entry), os.path.join("/proc/self/fd", entry)) for entry in os.listdir("/proc/self/fd")]
+    return [fd for fd, link in entries if os.path.lexists(link) and names[0] in os.readlink(link)]
+def fail(event, details):
+    at = str(details[0]) if details else ""
+    if step == "fsync" and event == "open" and names[1] in at:
+        for descriptor in descriptors():
+            os.dup2(pipe, descriptor)  # which cannot be flushed to disk
+    elif step == "close" and event == "os.rename" and names[0] in at:
+        for descriptor in descriptors():
+            os.close(descriptor)
+    elif step == "unlink" and event == "os.rename" and names[0] in at:
+        raise OSError(errno.EIO, "not to be moved")
+    elif step == "unlink" and event == "os.remove" and names[0] in at:
+        raise OSError(errno.EACCES, "nor to be removed")
+sys.addaudithook(fail)
+storage = LocalStorage(Path(root))
+async def main():
+    async with storage.writing():
+        done = await asyncio.gather(*(storage.put(name, b"x") for name in names), return_exceptions=True)
+        for name, error in zip(names, done):
+            print(error and errno.errorcode[error.__cause__.errno], storage.path(name) is not None)
+        print(len(list(Path(root, ".incoming").iterdir())))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "is_there", "left"),
+    [("fsync", "EINVAL", False, 0), ("close", "EBADF", True, 0), ("unlink", "EIO", False, 1)],
+)
+def test_a_step_that_fails_for_one_output_fails_it_alone(
+    tmp_path: Path, step: str, error: str, is_there: bool, left: int
+) -> None:
+    """It cannot be flushed, closed or removed: its caller is told of the first error, and the others are stored."""
+    names = [f"{start}{'0' * 62}.jpg" for start in ("aa", "bb", "cc")]
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_FAILS, tmp_path, step, *names], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:-1] == [f"{error} {is_there}", "None True", "None True", str(left)]
+
+
 def test_a_folder_that_cannot_be_made_durable_is_told_to_all_whose_outputs_are_in_it(tmp_path: Path) -> None:
     """The kernel tells of it once; the outputs of other folders are stored."""
     names = [f"{start}{number}{'0' * 61}.jpg" for start, number in (("aa", 1), ("bb", 1), ("aa", 2))]
@@ -206,6 +254,40 @@ def test_a_folder_that_cannot_be_made_durable_is_told_to_all_whose_outputs_are_i
         [sys.executable, "-c", SYNC_FAILS, tmp_path, *names], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["StorageError", "NoneType", "StorageError"]
+
+
+REPEATED = """
+import asyncio, errno, os, sys
+from pathlib import Path
+from libs.storage import LocalStorage, StorageError
+left = 1
+def fail(event, details):
+    global left
+    if event == "open" and os.path.basename(details[0]) == "aa" and left:
+        left -= 1
+        raise OSError(errno.EIO, "as the kernel says it, once")
+sys.addaudithook(fail)
+storage = LocalStorage(Path(sys.argv[1]))
+place = Path(sys.argv[1], "aa", sys.argv[2])
+async def main():
+    async with storage.writing():
+        try:
+            await storage.put(sys.argv[2], b"x")
+        except StorageError:
+            held = place.open("rb")  # keeps its number from being given away again
+            await storage.put(sys.argv[2], b"x")
+            print(os.fstat(held.fileno()).st_ino != place.stat().st_ino, held.read() == place.read_bytes())
+asyncio.run(main())
+"""
+
+
+def test_an_output_is_written_again_where_its_folder_could_not_be_made_durable(tmp_path: Path) -> None:
+    """The kernel does not tell the second time what it has lost, so that nothing that is there proves anything."""
+    name = f"aa{'0' * 62}.jpg"
+    done = subprocess.run(
+        [sys.executable, "-c", REPEATED, tmp_path, name], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "True"]
 
 
 def test_an_output_that_is_there_is_made_durable_too(tmp_path: Path) -> None:
