@@ -101,6 +101,8 @@ def parse(data: bytes, max_pixels: int) -> Jpeg:
     for segment in _walk(data):
         segments.append(segment)
         if segment.marker == SOS:
+            if not segment.payload:
+                raise ImageError("corrupt", "a scan without a header")
             scans += 1
             if scans > MAX_SCANS:
                 raise ImageError("too_complex", f"more than {MAX_SCANS} scans")

@@ -15,8 +15,9 @@ MAX_SCANNED_PIXELS = 1_000_000_000
 MAX_SEGMENTS = 10_000
 MAX_CHUNKS = 100_000
 
-# The largest side that a format can hold: libjpeg's own limit, 14 bits for WebP, 16 for AVIF.
-_MAX_OUTPUT_SIDE = {"jpeg": MAX_SIDE, "webp": 16_383, "avif": 65_535}
+# The largest side that a format can hold: libjpeg's own limit, and 14 bits for WebP. AVIF has room for more, and what
+# writes it does so, but libavif reads no more (its AVIF_DEFAULT_IMAGE_DIMENSION_LIMIT).
+_MAX_OUTPUT_SIDE = {"jpeg": MAX_SIDE, "webp": 16_383, "avif": 32_768}
 
 # An AVIF encoder takes twenty times the time of a JPEG encoder and eight times the memory (see `libs.imaging.cost`).
 MAX_AVIF_PIXELS = 12_000_000

@@ -20,7 +20,7 @@ from pydantic.json_schema import SkipJsonSchema
 QUALITIES: Final = (1, 95)
 """Of libjpeg's scale; beyond 95 files grow by much and look the same. WebP's and AVIF's run from worst to best too."""
 
-REVISION: Final = 3
+REVISION: Final = 4
 """Of the codec: raised when the same bytes and options give another output, so that earlier ones do not serve."""
 
 _LARGEST_SIDE = 65_500  # libjpeg's JPEG_MAX_DIMENSION

@@ -250,6 +250,13 @@ def test_a_jpeg_with_an_impossible_marker_is_corrupt() -> None:
     assert code_of(whole[:middle] + b"\xff\x45" + whole[middle + 2 :]) == "corrupt"
 
 
+def test_a_scan_whose_header_is_empty_is_corrupt() -> None:
+    """Not even the number of its components is there."""
+    whole = encoded(photograph(), "JPEG")
+    start = whole.index(b"\xff\xda")
+    assert code_of(whole[:start] + b"\xff\xda\0\2" + whole[start + 14 :]) == "corrupt"
+
+
 def test_an_animation_of_very_many_frames_costs_no_more_than_its_first() -> None:
     """Frames beyond the first are not decoded: the last of them is broken here."""
     frames = [quarters(), *(Image.new("RGB", (96, 64), (number % 256, 40, 50)) for number in range(300))]

@@ -147,12 +147,14 @@ def test_an_avif_of_too_many_pixels_is_refused_by_the_header() -> None:
     assert compress(huge, Options(format="avif", max_width=100)).width == 100
 
 
-def test_a_format_refuses_sides_that_it_cannot_hold() -> None:
-    """A WebP has at most 16,383 pixels on a side."""
-    long = encoded(Image.new("L", (16_384, 1)), "PNG")
-    with pytest.raises(ImageError, match=r"too_many_pixels.*webp"):
-        compress(long, Options(format="webp"))
-    assert compress(long, Options(format="webp", max_width=16_383)).width == 16_383
+@pytest.mark.parametrize(("form", "most"), [("webp", 16_383), ("avif", 32_768)])
+def test_a_format_refuses_sides_that_it_cannot_hold(form: Any, most: int) -> None:
+    """A WebP cannot be written with more pixels on a side, an AVIF not be read."""
+    long = encoded(Image.new("L", (most + 1, 8)), "PNG")
+    with pytest.raises(ImageError, match=rf"too_many_pixels.*{form}"):
+        compress(long, Options(format=form))
+    made = compress(long, Options(format=form, max_width=most))
+    assert opened(made.data).size == (made.width, made.height) == (most, 8)
 
 
 @pytest.mark.parametrize("form", ["jpeg", "webp", "avif"])
