@@ -25,6 +25,7 @@ from libs.mongo import Collection, Document, Mongo, Session
 from libs.runtime import metrics
 
 _log = structlog.get_logger()
+_READ_WHOLE = 64  # documents more than this are mostly passed over, and read without their content
 PENDING, DELAYED, PROCESSING = "pending", "delayed", "processing"
 
 
@@ -132,7 +133,7 @@ class Leases:
         if self._unsure is not None:
             return await self._recovered(self._unsure)
         limit = self._spread.limit(limit)
-        recalled = self._recalled(shares)
+        recalled = self._recalled(limit, shares)
         seen = _Seen(recalled) if recalled else await self._look(self._spread.window(limit), start, shares)
         token = secrets.token_hex(16)
         alone = seen.first is not None and any(self._is_suspect(document) for document in seen.front[:1])
@@ -209,7 +210,7 @@ class Leases:
     async def _front(self, window: Window, start: float | None, shares: Shares | None) -> list[Document]:
         limit, wanted = window.size, dict[str, Any](state=PENDING)
         projection: Document = {"lost_leases": 1, self._fields.order: 1}
-        if self._content is not None:
+        if reads_content := self._content is not None and (shares is None or shares.beside <= _READ_WHOLE):
             names = (self._fields.attempts, *self._content.untouched, *self._content.fields)
             projection |= dict.fromkeys(names, 1) | {"found_at": "$$NOW"}
         if start is not None:
@@ -221,15 +222,15 @@ class Leases:
         found = await self._collection.find(
             wanted, projection, sort=[(self._fields.order, 1)], skip=window.skip, limit=limit, batch_size=limit
         ).to_list(None)
-        if self._content is not None:
+        if reads_content:
             # By the server's clock, and as if this process had started then: so it can be told what time it is later.
             started = timedelta(seconds=time.monotonic())
             for document in found:
                 document["found_at"] -= started
         return found
 
-    def _recalled(self, shares: Shares | None) -> list[Document]:
-        remembered = self._spread.recall()
+    def _recalled(self, limit: int, shares: Shares | None) -> list[Document]:
+        remembered = self._spread.recall(limit)
         return shares.admit(remembered) if shares is not None else remembered
 
     def _innocent(self, documents: Iterable[Document]) -> list[Document]:

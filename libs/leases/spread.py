@@ -32,7 +32,8 @@ class Spread:
     now and then the same. (To read all of the front and choose from it took eight claimers a sixth of their time.)
 
     Where slots come free one by one, looking for a document is half of the claim. So `ahead` are found beside those
-    that are claimed, and for a quarter of a second claims take from these: what comes meanwhile waits behind so many.
+    that are claimed, and for a quarter of a second claims of no more than are left take from these: what comes
+    meanwhile waits behind so many.
 
     Where shares let in fewer than were picked, the next claim on a wide front looks for a quarter more than these, or
     most of what it reads would be in vain.
@@ -71,9 +72,9 @@ class Spread:
         self._remembered = list(front[limit:])
         return list(front[:limit])
 
-    def recall(self) -> list[Document]:
-        """What was found before and is still to be claimed."""
-        return self._remembered if self._clock() < self._forget_at else []
+    def recall(self, limit: int) -> list[Document]:
+        """What was found before and is still to be claimed, where that is enough for a claim of `limit` documents."""
+        return self._remembered if self._clock() < self._forget_at and len(self._remembered) >= limit else []
 
     def learn(self, wanted: int, got: int) -> None:
         """A claim of `wanted` documents has got so many."""

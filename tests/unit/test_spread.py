@@ -49,14 +49,15 @@ def test_what_was_found_beside_a_claim_is_claimed_next_for_a_while() -> None:
     spread = Spread(ahead=3, clock=lambda: now)
     front = [{"_id": number} for number in range(4)]
     assert spread.window(1) == Window(1, skip=0, size=4)
-    assert spread.recall() == []
+    assert spread.recall(1) == []
     assert spread.pick(front, 1) == front[:1]
-    assert spread.recall() == front[1:]
-    assert spread.pick(spread.recall(), 2) == front[1:3]
+    assert spread.recall(3) == front[1:]
+    assert spread.recall(4) == []  # a claim of more looks for more
+    assert spread.pick(spread.recall(2), 2) == front[1:3]
     now = 0.2
-    assert spread.recall() == front[3:]
+    assert spread.recall(1) == front[3:]
     now = 0.3
-    assert spread.recall() == []
+    assert spread.recall(1) == []
 
 
 def test_a_claim_of_which_shares_let_in_a_part_is_followed_by_one_for_little_more() -> None:
