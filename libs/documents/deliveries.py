@@ -7,7 +7,6 @@ from pymongo import UpdateOne
 from libs.documents.clearing import Clearing
 from libs.documents.delivery import (
     DUE_AT_ONCE,
-    FIELDS,
     Attempt,
     Delivery,
     Ending,
@@ -18,7 +17,7 @@ from libs.documents.delivery import (
 )
 from libs.documents.failures import Failures
 from libs.documents.requests import Requests
-from libs.leases import DELAYED, Content, Fields, Finish, Leases, Settled, Shares, Spread
+from libs.leases import DELAYED, Fields, Finish, Leases, Settled, Shares, Spread
 from libs.mongo import Collection, Document, Mongo, Session
 
 __all__ = ["Attempt", "Deliveries", "Delivery", "Ending", "NewDelivery", "endpoint_of"]
@@ -46,7 +45,6 @@ class Deliveries:
             holder=holder,
             suspect_after=None,
             spread=Spread(ahead=_AHEAD),
-            content=Content(FIELDS, {"recorded": None}),
         )
 
     async def ensure_indexes(self) -> None:

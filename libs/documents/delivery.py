@@ -136,24 +136,6 @@ DUE_AT_ONCE: Document = {"state": "delayed", "next_attempt_at": "$$NOW"}
 what is `pending` only at their next sweep."""
 
 
-FIELDS = (
-    "request_id",
-    "event",
-    "url",
-    "endpoint",
-    "endpoint_id",
-    "body",
-    "trace",
-    "state",
-    "reason",
-    "created_at",
-    "ended_at",
-    "next_attempt_at",
-    "attempts",
-)
-"""What `delivery_of` reads of a document beside what leases have; unchanged until an outcome is recorded."""
-
-
 def endpoint_of(url: str) -> str:
     """The host and port of `url` as they are written there; the whole of it when it has none."""
     try:

@@ -15,7 +15,7 @@ from libs.documents.outputs import Output
 from libs.documents.positions import between, image_id
 from libs.documents.progress import Progress
 from libs.documents.rows import ImageFailure, Row, Rows
-from libs.leases import Claim, Content, Fields, Leases, Shares
+from libs.leases import Claim, Fields, Leases, Shares
 from libs.mongo import Collection, Document, Encoded, Mongo, Session, encoded
 
 _CLEAR_CHUNK = 5000
@@ -72,7 +72,8 @@ class Images:
         self._progress = progress
         self._collection: Collection = mongo.collection("images")
         self._rows = Rows(self._collection)
-        # A claim promises nobody anything: where an election undoes one, two compress the same image, and one counts.
+        # A claim promises nobody anything: where an election undoes one, the next sweep finds the image, two compress
+        # it, and one counts.
         self.leases = Leases(
             mongo,
             "images",
@@ -80,7 +81,7 @@ class Images:
             seconds=lease_seconds,
             holder=holder,
             durable_claims=False,
-            content=Content(("url", "host", "copies")),
+            content=("url", "host", "copies"),
         )
 
     async def ensure_indexes(self) -> None:

@@ -53,7 +53,7 @@ class CodecProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._is_given_up = False
-        self._beginnings = Beginnings()
+        self._beginnings: Beginnings | None = None
         self._has_answered = False
         self._starting = asyncio.create_task(self._start(task), name="codec process")
 
@@ -105,7 +105,7 @@ class CodecProcess:
             async with asyncio.timeout(_STARVED * seconds):
                 await writer.drain()
                 reply = await receive(reader, memory_bytes)
-            self._has_answered = self._beginnings.next()
+            self._has_answered = self._begins()
             if len(reply.body) <= _IN_PLACE_BYTES:
                 return result_of(reply)
             return await asyncio.to_thread(result_of, reply)
@@ -141,7 +141,8 @@ class CodecProcess:
         if not self.is_started:
             self.kill()
         code = None if self._process is None else await self._process.wait()
-        self._beginnings.close()
+        if self._beginnings is not None:
+            self._beginnings.close()
         return code
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -160,11 +161,13 @@ class CodecProcess:
             try:
                 for end in (ours, theirs):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
+                self._beginnings = Beginnings()
                 ends = (theirs.fileno(), self._beginnings.theirs)
                 self._process = await _spawned(task, ends, self._memory_bytes)
             finally:
                 theirs.close()
-                self._beginnings.hand_over()
+                if self._beginnings is not None:
+                    self._beginnings.hand_over()
             reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_READ_BYTES)
         except BaseException:
             ours.close()
@@ -179,6 +182,10 @@ class CodecProcess:
         if self._writer is not None:
             self._writer.close()
 
+    def _begins(self) -> bool:
+        """Whether it has begun with the image behind the one that was asked for before."""
+        return self._beginnings is not None and self._beginnings.next()
+
     async def _death(self) -> ImageError | NotBegunError:
         """What it died of: if the kernel stopped it for its CPU time it was too slow, all else may be an accident.
 
@@ -191,7 +198,7 @@ class CodecProcess:
         except TimeoutError:  # it has closed its socket and lives
             self.kill()
             code = await self.ended()
-        if self._has_answered and not self._beginnings.next():
+        if self._has_answered and not self._begins():
             return NotBegunError(NotBegunError.__doc__)
         if code == -signal.SIGXCPU:
             return ImageError("too_complex", "used more CPU time than an image may")

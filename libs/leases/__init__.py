@@ -2,7 +2,7 @@
 
 from libs.leases.claim import Claim
 from libs.leases.holdings import Held, Holdings, Settle
-from libs.leases.leases import DELAYED, Content, Fields, Leases
+from libs.leases.leases import DELAYED, Fields, Leases
 from libs.leases.settled import Finish, Settled
 from libs.leases.shares import Shares
 from libs.leases.spread import Spread
@@ -10,7 +10,6 @@ from libs.leases.spread import Spread
 __all__ = [
     "DELAYED",
     "Claim",
-    "Content",
     "Fields",
     "Finish",
     "Held",

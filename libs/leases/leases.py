@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -51,17 +51,6 @@ class _Seen:
     exhausted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a claim reads of a document: the `fields` of it, beside those that leases have.
-
-    None of them has changed since it was inserted where no try was charged, no lease lost, and `untouched` holds.
-    """
-
-    fields: Sequence[str]
-    untouched: Mapping[str, Any] = field(default_factory=dict)
-
-
 class Leases:
     """Leases over the collection `name`.
 
@@ -74,8 +63,8 @@ class Leases:
     to begin. Else an election may undo it, and another holds the document beside the first holder, whose outcome is
     fenced then as that of one that slept.
 
-    With `content` a claim gives no more of a document than that, and mostly takes a round trip less: what is untouched
-    is known when it was found.
+    `content` names the fields that the caller wants of a claimed document and that never change. With them a claim
+    mostly takes a round trip less: of what no try was charged to and no lease lost, all is known when it is found.
     """
 
     def __init__(
@@ -89,7 +78,7 @@ class Leases:
         suspect_after: int | None = 2,
         spread: Spread | None = None,
         durable_claims: bool = True,
-        content: Content | None = None,
+        content: Sequence[str] = (),
     ) -> None:
         self.name = name
         self._mongo = mongo
@@ -101,7 +90,10 @@ class Leases:
         self._suspect_after = suspect_after
         self._spread = spread or Spread()
         self._content = content
-        self._untouched: Document = {fields.attempts: 0, "lost_leases": 0, **(content.untouched if content else {})}
+        self._untouched: Document = {fields.attempts: 0, "lost_leases": 0}
+        self._is_suspect_next = False
+        # What the server's clock said when this process's monotonic one was at zero.
+        self._zero: datetime | None = None
         self._unsure: Unsure | None = None
 
     @property
@@ -127,16 +119,18 @@ class Leases:
         of `shares` is passed over.
 
         Three round trips for any number: find, update those still pending, find what carries the token. The last one is
-        not needed for one document, nor where all have been got and none was touched before; see `Content`. When
+        not needed for one document, nor where all have been got and their content is known. When
         MongoDB errs on the way, the next call begins with what may have been claimed all the same.
         """
         if self._unsure is not None:
             return await self._recovered(self._unsure)
         limit = self._spread.limit(limit)
         recalled = self._recalled(limit, shares)
-        seen = _Seen(recalled) if recalled else await self._look(self._spread.window(limit), start, shares)
+        seen = _Seen(recalled) if recalled else await self._look(self._window(limit), start, shares)
         token = secrets.token_hex(16)
         alone = seen.first is not None and any(self._is_suspect(document) for document in seen.front[:1])
+        if not recalled:
+            self._is_suspect_next = alone
         if not seen.front or (alone and beside):
             return Claim(token, [], alone, seen.first, withheld=seen.withheld, exhausted=seen.exhausted)
         candidates = seen.front[:1] if alone else self._spread.pick(self._innocent(seen.front), limit)
@@ -171,20 +165,18 @@ class Leases:
         if len(candidates) == 1:
             only = await self._claiming.find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
             return [only] if only else []
-        if is_known := self._content is not None and all(map(self._is_untouched, candidates)):
+        zero = self._zero if all(map(self._is_untouched, candidates)) else None
+        if zero is not None:
             wanted = {**wanted, **self._untouched}
         marked = await self._claiming.update_many(wanted, change)
-        if is_known and marked.matched_count == len(candidates):
-            return [self._leased(document, lease) for document in candidates]
+        if zero is not None and marked.matched_count == len(candidates):
+            until = zero + timedelta(seconds=time.monotonic() + self._seconds)
+            leased = {"state": PROCESSING, "lease": {**lease, "until": until}}
+            return [{**document, **leased} for document in candidates]
         return await self.held({lease["token"]}, [document["_id"] for document in candidates])
 
     def _is_untouched(self, document: Document) -> bool:
         return all(document.get(name) == value for name, value in self._untouched.items())
-
-    def _leased(self, document: Document, lease: Document) -> Document:
-        """A document as it was found, with the lease that it has got since."""
-        until = document["found_at"] + timedelta(seconds=time.monotonic() + self._seconds)
-        return {**document, "state": PROCESSING, "lease": {**lease, "until": until}}
 
     async def _recovered(self, unsure: Unsure) -> Claim:
         """What of a claim that erred was done after all, its lease begun anew."""
@@ -197,7 +189,12 @@ class Leases:
         documents = sorted(held, key=lambda document: document[self._fields.order])
         return Claim(unsure.token, documents, unsure.alone, unsure.first, outrun=not held)
 
-    async def _look(self, window: Window, start: float | None, shares: Shares | None) -> "_Seen":
+    def _window(self, limit: int) -> Window:
+        """What a claim looks at: the front while a suspect is there, or it would wait for all that is behind it."""
+        window = self._spread.window(limit)
+        return replace(window, skip=0) if self._is_suspect_next else window
+
+    async def _look(self, window: Window, start: float | None, shares: Shares | None) -> _Seen:
         """What is in the window, or at the front where nothing else is there that could be claimed."""
         found = await self._front(window, start, shares)
         front, withheld = shares.divide(found, window.size) if shares is not None else (found, [])
@@ -205,14 +202,14 @@ class Leases:
             return await self._look(replace(window, skip=0), start, shares)
         orders = (document[self._fields.order] for document in (*front[:1], *withheld[:1]))
         first = None if window.skip else min(orders, default=None)
-        return _Seen(front, withheld, first, exhausted=len(found) < window.wanted)
+        return _Seen(front, withheld, first, exhausted=not window.skip and len(found) < window.wanted)
 
     async def _front(self, window: Window, start: float | None, shares: Shares | None) -> list[Document]:
         limit, wanted = window.size, dict[str, Any](state=PENDING)
         projection: Document = {"lost_leases": 1, self._fields.order: 1}
-        if reads_content := self._content is not None and (shares is None or shares.beside <= _READ_WHOLE):
-            names = (self._fields.attempts, *self._content.untouched, *self._content.fields)
-            projection |= dict.fromkeys(names, 1) | {"found_at": "$$NOW"}
+        reads_content = bool(self._content) and (shares is None or shares.beside <= _READ_WHOLE)
+        if reads_content:
+            projection |= dict.fromkeys((self._fields.attempts, *self._content), 1) | {"now": "$$NOW"}
         if start is not None:
             wanted[self._fields.order] = {"$gte": start}
         if shares is not None:
@@ -222,11 +219,8 @@ class Leases:
         found = await self._collection.find(
             wanted, projection, sort=[(self._fields.order, 1)], skip=window.skip, limit=limit, batch_size=limit
         ).to_list(None)
-        if reads_content:
-            # By the server's clock, and as if this process had started then: so it can be told what time it is later.
-            started = timedelta(seconds=time.monotonic())
-            for document in found:
-                document["found_at"] -= started
+        if reads_content and found:
+            self._zero = found[0]["now"] - timedelta(seconds=time.monotonic())
         return found
 
     def _recalled(self, limit: int, shares: Shares | None) -> list[Document]:

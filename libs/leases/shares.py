@@ -39,8 +39,8 @@ class Shares:
         """Of documents in their order, the first `limit` that may be claimed, and those that have their share."""
         if not self.passing:
             return self.admit(found), []
-        # Those of one kind of which there is room for fewer are all in front: of several that claim at once each takes
-        # some at random, and admits as many of these.
+        # Those of one kind of which there is room for fewer are all in front: of several that claim at once each looks
+        # somewhere else, and admits as many of these.
         full = self.full
         front = [document for document in found if document[self.field] not in full]
         return front[:limit], [document for document in found if document[self.field] in full]

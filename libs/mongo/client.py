@@ -1,4 +1,4 @@
-"""The connection to MongoDB: majority writes, primary reads, and a time limit on every operation."""
+"""The connection to MongoDB: majority writes by default, primary reads, and a time limit on every operation."""
 
 import asyncio
 from collections import deque

@@ -14,6 +14,8 @@ from services.watcher.closing import Closing, note_closed
 
 _BATCH = 128
 # An image at a time, a transaction would be half of all that a watcher asks of MongoDB. Its slot is free meanwhile.
+# Where somebody may be waiting, only as long as others that are done at the same time need.
+_PACE_OF_AWAITED_SECONDS = 0.05
 _PACE_SECONDS = 0.5
 _PACE_OF_THE_LAST_SECONDS = 0.05
 _MEGAPIXEL = 1e6
@@ -32,7 +34,7 @@ class Completion:
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
         self._closing = Closing(documents)
-        self._awaited = Batches(self._write, most=_BATCH)
+        self._awaited = Batches(self._write, most=_BATCH, pace_seconds=_PACE_OF_AWAITED_SECONDS)
         self._of_many = Batches(self._write, most=_BATCH, pace_seconds=_PACE_SECONDS)
 
     async def finish(self, image: HeldImage, outcome: Outcome, brief: Brief) -> bool:

@@ -10,13 +10,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 import pytest
 from aiohttp import web
 
-from libs.documents import Delivery
-from libs.leases import Fields, Leases
-from libs.mongo import EmbeddedMongo, patiently
+from libs.documents import Delivery, Documents, Failed, ImageFailure, NewImage, NewRequest
+from libs.mongo import EmbeddedMongo, Mongo, patiently
 from tests import primaries
 from tests.conftest import FAULTS
 from tests.fail_points import Reached, held_command
@@ -26,6 +26,7 @@ from tests.sources import Sources, photograph, served
 from tests.waiting import until
 from tests.webhook_server import Received, Receiver, receiving
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 PATHS = [f"{n}.jpg" for n in range(3)]
 SETTINGS = {
     "DARKROOM_LEASE_SECONDS": "9",
@@ -229,22 +230,29 @@ async def test_a_request_that_is_being_announced_when_the_primary_is_killed_is_a
 
 
 async def test_a_claim_of_images_that_an_election_undoes_is_fenced(world: World) -> None:
-    """It stood on the primary alone, and goes with it: another holds the document, and the first changes nothing."""
-    mongo, primary = world.scene.documents.mongo, await primaries.primary_of(world.embedded)
-    await mongo.collection("work").insert_one({"rank": 1, "state": "pending", "attempts": 0, "lost_leases": 0})
-    first, second = (
-        Leases(mongo, "work", Fields("rank", "ready_at"), seconds=60.0, holder=holder, durable_claims=False)
-        for holder in ("first", "second")
-    )
-    async with primaries.left_behind(member for member in world.embedded.running if member is not primary):
-        undone = await first.claim(1)
-        await primaries.kill(primary)
-    await primaries.come_back(world.embedded, primary)
-    stands = await patiently(lambda: second.claim(1))
-    [document] = stands.documents
-    assert [document["_id"]] == [claimed["_id"] for claimed in undone.documents]
-    assert not await first.delay(undone.token, document["_id"], 0.0, {})
-    assert await second.held({stands.token}, [document["_id"]])
+    """It stood on the primary alone, and goes with it: another holds the images, and the first one counts nothing."""
+    primary = await primaries.primary_of(world.embedded)
+    others = [member for member in world.embedded.running if member is not primary]
+    mongo = Mongo.connect(world.embedded.uri, "undone", operation_seconds=10)
+    try:
+        first, second = Documents(mongo), Documents(mongo)
+        await first.ensure_indexes()
+        request_id, urls = uuid4(), [f"http://h/{n}.jpg" for n in range(3)]
+        images = [NewImage(n, n, n + 1, "A", url, "h") for n, url in enumerate(urls)]
+        new = NewRequest(None, filename="a.csv", bytes=1, sha256="0" * 64, total=3, trace=TRACE)
+        await first.requests.accept(new, [images], request_id)
+        async with primaries.left_behind(others):
+            _, undone = await first.images.claim(3)
+            await primaries.kill(primary)
+        await primaries.come_back(world.embedded, primary)
+        _, stands = await patiently(lambda: second.images.claim(3))
+        assert [image.url for image in stands] == [image.url for image in undone] == urls
+        failed = Failed(ImageFailure("http_404", ""))
+        assert (await first.outcomes.write([(image, failed) for image in undone])).images == []
+        assert (await second.outcomes.write([(image, failed) for image in stands])).images == stands
+        assert (await second.progress.total(str(request_id))).finished == 3
+    finally:
+        mongo.close()
 
 
 async def test_leases_outlive_a_primary_that_is_killed_during_their_renewal(world: World) -> None:

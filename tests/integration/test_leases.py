@@ -1,14 +1,14 @@
 """Leases over a plain collection on a real MongoDB."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from pymongo.errors import PyMongoError
 
-from libs.leases import Content, Fields, Leases, Shares
+from libs.leases import Fields, Leases, Shares, Spread
 from libs.leases.spread import Window
 from libs.mongo import Document, Mongo
 from tests.query_plans import Recorder
@@ -17,7 +17,7 @@ from tests.query_plans import Recorder
 class Slow(Leases):
     """A holder to which `meanwhile` happens once, between the find and the update of what it does next."""
 
-    def __init__(self, mongo: Mongo, meanwhile: Callable[[], Awaitable[None]], content: Content | None = None) -> None:
+    def __init__(self, mongo: Mongo, meanwhile: Callable[[], Awaitable[None]], content: Sequence[str] = ()) -> None:
         super().__init__(mongo, "work", Fields("rank", "ready_at"), seconds=15.0, holder="slow", content=content)
         self._meanwhile = meanwhile
 
@@ -66,7 +66,7 @@ async def test_a_claim_of_what_was_never_touched_gives_it_as_a_look_at_it_does(m
     recorder = Recorder()
     listened = Mongo.connect(mongo.uri, mongo.database.name, listeners=[recorder])
     fields = Fields("rank", "ready_at")
-    holder = Leases(listened, "work", fields, seconds=15.0, holder="one", content=Content(("state",)))
+    holder = Leases(listened, "work", fields, seconds=15.0, holder="one", content=("state",))
     try:
         claim = await holder.claim(3)
     finally:
@@ -88,7 +88,7 @@ async def test_what_was_touched_since_it_was_found_is_not_claimed_as_it_was(mong
     async def try_the_first() -> None:
         await work.update_one({"_id": 1}, {"$set": {"attempts": 1}})
 
-    holder = Slow(mongo, try_the_first, Content(()))
+    holder = Slow(mongo, try_the_first, ("state",))
     assert [document["_id"] for document in (await holder.claim(2)).documents] == [2]
     await add(mongo, 3)
     assert [(document["_id"], document["attempts"]) for document in (await holder.claim(2)).documents] == [
@@ -154,6 +154,40 @@ async def test_what_lost_two_leases_is_claimed_alone_and_only_then_charged(mongo
     assert await holder.reap() == 3
     found = {document["_id"]: document async for document in mongo.collection("work").find()}
     assert {key: value["attempts"] for key, value in found.items()} == {1: 1, 2: 0, 3: 0}
+
+
+async def test_a_suspect_is_not_passed_by_while_several_claim(mongo: Mongo) -> None:
+    """Once it was seen in a wide front, nothing behind it is claimed until it runs; till then little is."""
+    await add(mongo, *range(1, 400))
+    await mongo.collection("work").update_one({"_id": 1}, {"$set": {"lost_leases": 2}})
+    spread = Spread()
+    for _ in range(2):
+        spread.learn(8, 0)
+    holder = Leases(mongo, "work", Fields("rank", "ready_at"), seconds=15.0, holder="one", spread=spread)
+    while not (claim := await holder.claim(2, beside=1)).alone:
+        spread.learn(8, 0)
+    assert claim.documents == []
+    for _ in range(20):
+        spread.learn(8, 0)
+        claim = await holder.claim(2, beside=1)
+        assert (claim.alone, claim.documents) == (True, [])
+    assert [document["_id"] for document in (await holder.claim(2)).documents] == [1]
+    assert len((await holder.claim(2, beside=1)).documents) == 2
+
+
+async def test_a_claim_that_looked_behind_the_front_does_not_call_the_queue_exhausted(mongo: Mongo) -> None:
+    """Little may be behind it, while the rest is still in front."""
+    await add(mongo, *range(1, 31))
+    spread = Spread()
+    holder = Leases(mongo, "work", Fields("rank", "ready_at"), seconds=15.0, holder="one", spread=spread)
+    for _ in range(20):
+        spread.learn(8, 0)
+        claim = await holder.claim(8)
+        assert not claim.exhausted
+        await holder.release({claim.token}, [document["_id"] for document in claim.documents])
+    while not (claim := await holder.claim(8)).exhausted:
+        pass
+    assert await mongo.collection("work").count_documents({"state": "pending"}) == 0
 
 
 async def test_a_suspect_waits_until_nothing_is_held(mongo: Mongo) -> None:

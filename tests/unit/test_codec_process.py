@@ -1,9 +1,13 @@
+"""The life of a codec process: how it starts, what ends it, and whom that is charged to."""
+
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -109,6 +113,36 @@ async def test_workers_that_cannot_start_fail_images_until_they_can(
         assert "did not start" in error.detail
         monkeypatch.delenv("SLOW_CODEC")
         assert (await opened.compress(b"patient", OPTIONS)).data == b"patient"
+
+
+async def test_an_image_has_its_result_though_no_descriptor_is_left_for_the_next_worker() -> None:
+    """The last image of a worker is not lost by what its successor lacks; the images behind it may be tried again."""
+    async with pool(workers=1, tasks_per_worker=2) as opened:
+        worker = await worker_of(opened)
+        with no_descriptors():
+            assert await worker_of(opened) == worker
+            error = await failure(opened, b"pid")
+            assert (error.code, error.retryable) == ("worker_crashed", True)
+            assert "did not start" in error.detail
+        assert await worker_of(opened) != worker
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Nothing more can be opened here."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(descriptor.name) for descriptor in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, before[1]))
+    taken = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in taken:
+            os.close(descriptor)
 
 
 PARENT = """
