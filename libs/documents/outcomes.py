@@ -91,8 +91,7 @@ class Outcomes:
             is_whole = counted.finished == totals.get(request_id)
             if is_whole and (status := await self._requests.close(request_id, counted, session)):
                 closed[request_id] = status
-            else:
-                await self._progress.add(request_id, counted, session)
+        await self._progress.add({request: counts[request] for request in counts if request not in closed}, session)
         return Finished([image for image, _ in outcomes], closed)
 
 

@@ -5,10 +5,11 @@ counters taken at random. So each keeps to a counter of its own until it meets a
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pymongo import UpdateOne
 from pymongo.errors import OperationFailure
 
 from libs.mongo import Collection, Mongo, Session
@@ -57,23 +58,35 @@ class Progress:
         self._collection: Collection = mongo.collection("progress")
         self._slot = _any_slot()
 
-    async def add(self, request_id: str, counts: Counts, session: Session) -> None:
-        """Counts in one of the request's documents; a repetition after a write conflict takes another one."""
-        increments = {name: value for name, value in counts.document().items() if value}
-        try:
-            await self._collection.update_one(
-                {"_id": {"r": request_id, "slot": self._slot}}, {"$inc": increments}, upsert=True, session=session
+    async def add(self, counts: Mapping[str, Counts], session: Session) -> None:
+        """Counts in one document of each request, by its id; a repetition after a write conflict takes other ones."""
+        if not counts:
+            return
+        writes = [
+            UpdateOne(
+                {"_id": {"r": request_id, "slot": self._slot}},
+                {"$inc": {name: value for name, value in counted.document().items() if value}},
+                upsert=True,
             )
+            for request_id, counted in counts.items()
+        ]
+        try:
+            await self._collection.bulk_write(writes, ordered=False, session=session)
         except OperationFailure:
             self._slot = _any_slot()
             raise
 
     async def total(self, request_id: str) -> Counts:
         """The sum over the request's documents."""
-        total = Counts()
-        async for document in self._collection.find(_of(request_id)):
-            total += Counts.of(document)
-        return total
+        return (await self.totals([request_id]))[request_id]
+
+    async def totals(self, request_ids: Sequence[str]) -> dict[str, Counts]:
+        """The sums over the documents of each of these requests."""
+        totals = dict.fromkeys(request_ids, Counts())
+        wanted = [_of(request_id) for request_id in totals]
+        async for document in self._collection.find(wanted[0] if len(wanted) == 1 else {"$or": wanted}):
+            totals[document["_id"]["r"]] += Counts.of(document)
+        return totals
 
     async def remove(self, request_id: str) -> None:
         """Forgets a request's counts."""

@@ -154,6 +154,7 @@ async def finish_a_request(documents: Documents) -> None:
     await documents.requests.sweep()
     await documents.requests.cancel(str(large))
     assert (await documents.progress.total(str(large))).failed == 1
+    assert (await documents.progress.totals([str(large), str(UUID(int=1))]))[str(large)].failed == 1
 
 
 async def put_off_and_lose_images(documents: Documents, outside: Mongo) -> None:
