@@ -231,18 +231,18 @@ async def test_a_wait_ends_when_something_has_left_or_the_time_is_up(mongo: Mong
         assert holdings.free == 8
 
 
-async def test_what_is_settled_gives_its_slot_back_until_64_are_being_written(mongo: Mongo) -> None:
+async def test_what_is_settled_gives_its_slot_back_until_128_are_being_written(mongo: Mongo) -> None:
     """The work goes on while outcomes are written, but not without bound."""
     leases, stop, written = plain(mongo), Stop(), Work(settles=True)
-    items = await claimed(mongo, leases, 70)
+    items = await claimed(mongo, leases, 134)
     async with holding(leases, stop) as holdings:
-        for first in range(0, 64, 8):
+        for first in range(0, 128, 8):
             for item in items[first : first + 8]:
                 holdings.start(item, written, name="written")
             assert holdings.free == 0
             await holdings.wait()
             assert holdings.free == 8
-        for item in items[64:]:
+        for item in items[128:]:
             holdings.start(item, written, name="written too")
         await holdings.wait()
         assert holdings.free == 2
