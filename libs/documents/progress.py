@@ -81,10 +81,9 @@ class Progress:
         return (await self.totals([request_id]))[request_id]
 
     async def totals(self, request_ids: Sequence[str]) -> dict[str, Counts]:
-        """The sums over the documents of each of these requests."""
+        """The sums over the documents of each of these requests, of which there is at least one."""
         totals = dict.fromkeys(request_ids, Counts())
-        wanted = [_of(request_id) for request_id in totals]
-        async for document in self._collection.find(wanted[0] if len(wanted) == 1 else {"$or": wanted}):
+        async for document in self._collection.find({"$or": [_of(request_id) for request_id in totals]}):
             totals[document["_id"]["r"]] += Counts.of(document)
         return totals
 

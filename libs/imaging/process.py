@@ -7,7 +7,7 @@ import socket
 import sys
 from asyncio import IncompleteReadError
 from asyncio.subprocess import DEVNULL
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from libs.imaging import worker
 from libs.imaging.beginnings import Beginnings
@@ -158,16 +158,14 @@ class CodecProcess:
     async def _start(self, task: worker.Task) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         ours, theirs = socket.socketpair()
         try:
-            try:
+            with ExitStack() as given:
+                given.enter_context(theirs)
                 for end in (ours, theirs):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
                 self._beginnings = Beginnings()
+                given.callback(self._beginnings.hand_over)
                 ends = (theirs.fileno(), self._beginnings.theirs)
                 self._process = await _spawned(task, ends, self._memory_bytes)
-            finally:
-                theirs.close()
-                if self._beginnings is not None:
-                    self._beginnings.hand_over()
             reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_READ_BYTES)
         except BaseException:
             ours.close()

@@ -119,8 +119,8 @@ class Leases:
         of `shares` is passed over.
 
         Three round trips for any number: find, update those still pending, find what carries the token. The last one is
-        not needed for one document, nor where all have been got and their content is known. When
-        MongoDB errs on the way, the next call begins with what may have been claimed all the same.
+        not needed for one document, nor where all have been got and their content is known. When MongoDB errs on the
+        way, the next call begins with what may have been claimed all the same.
         """
         if self._unsure is not None:
             return await self._recovered(self._unsure)

@@ -29,7 +29,8 @@ class Spread:
     what it got of every eight or more, as a sender learns its share of a network (doubled when most was lost, one less
     when nothing was). `most` is the widest, and bounds how far out of order documents are claimed. To learn from each
     claim of one document would keep the front wide, and the first in it waiting, where two claim one by one and only
-    now and then the same. (To read all of the front and choose from it took eight claimers a sixth of their time.)
+    now and then the same. (To read all of the front and choose from it took eight claimers a sixth to a quarter of
+    their time.)
 
     Where slots come free one by one, looking for a document is half of the claim. So `ahead` are found beside those
     that are claimed, and for a quarter of a second claims of no more than are left take from these: what comes

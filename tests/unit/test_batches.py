@@ -30,13 +30,7 @@ async def test_while_one_batch_is_under_way_the_next_one_gathers() -> None:
 
 async def test_a_paced_batch_begins_early_when_half_of_the_most_have_gathered() -> None:
     """Within an hour's pace they do not wait."""
-    done: list[list[int]] = []
-
-    async def work(items: Sequence[int]) -> Sequence[int]:
-        done.append(list(items))
-        return items
-
-    batches: Batches[int, int] = Batches(work, most=8, pace_seconds=3600)
+    done, batches = paced(3600)
     async with asyncio.timeout(60), batches.running("test"):
         await batches.result(0)  # the first has none before it
         await asyncio.gather(*(batches.result(number) for number in range(4)))
@@ -45,13 +39,7 @@ async def test_a_paced_batch_begins_early_when_half_of_the_most_have_gathered() 
 
 async def test_what_has_gathered_begins_at_once_when_the_pace_is_shortened() -> None:
     """And what comes then waits for no longer than the new pace."""
-    done: list[list[int]] = []
-
-    async def work(items: Sequence[int]) -> Sequence[int]:
-        done.append(list(items))
-        return items
-
-    batches: Batches[int, int] = Batches(work, most=8, pace_seconds=3600)
+    done, batches = paced(3600)
     async with asyncio.timeout(60), batches.running("test"), asyncio.TaskGroup() as tasks:
         await batches.result(0)
         waiting = tasks.create_task(batches.result(1))
@@ -64,14 +52,19 @@ async def test_what_has_gathered_begins_at_once_when_the_pace_is_shortened() -> 
 
 async def test_a_paced_batch_begins_when_its_time_has_come() -> None:
     """Nothing has to come for that."""
+    done, batches = paced(0.05)
+    async with batches.running("test"):
+        await batches.result(0)
+        await asyncio.gather(batches.result(1), batches.result(2))
+    assert done == [[0], [1, 2]]
+
+
+def paced(seconds: float) -> tuple[list[list[int]], Batches[int, int]]:
+    """Batches of at most eight that give back what they get, and what they were."""
     done: list[list[int]] = []
 
     async def work(items: Sequence[int]) -> Sequence[int]:
         done.append(list(items))
         return items
 
-    batches: Batches[int, int] = Batches(work, most=8, pace_seconds=0.05)
-    async with batches.running("test"):
-        await batches.result(0)
-        await asyncio.gather(batches.result(1), batches.result(2))
-    assert done == [[0], [1, 2]]
+    return done, Batches(work, most=8, pace_seconds=seconds)
