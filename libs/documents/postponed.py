@@ -1,6 +1,6 @@
-"""Images that are put off untried, since their host has its share, and those that are wanted back before their time."""
+"""Images that are put off untried, since their host has its share and others wait behind, and wanted back early."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from libs.mongo import Collection, Document, Mongo, Session
 
@@ -11,6 +11,20 @@ class Postponed:
     def __init__(self, mongo: Mongo) -> None:
         self._mongo = mongo
         self._collection: Collection = mongo.collection("images")
+
+    async def hide_others(self, hosts: Iterable[str], start: float, *, among: int) -> bool:
+        """Whether there are other hosts' among so many pending images from rank `start` on."""
+        found = self._collection.aggregate(
+            [
+                {"$match": {"state": "pending", "rank": {"$gte": start}}},
+                {"$sort": {"rank": 1}},
+                {"$limit": among},
+                {"$match": {"host": {"$nin": list(hosts)}}},
+                {"$limit": 1},
+                {"$project": {"_id": 1}},
+            ]
+        )
+        return bool(await found.to_list(1))
 
     async def put_off(self, ids: Sequence[Document], seconds: float) -> int:
         """Puts off those of `ids` that are pending for `seconds`, and says how many."""

@@ -1,10 +1,10 @@
 """Whether more replicas do more: `python -m tests.bench.scaling [watchers|notifiers]`.
 
 1, 2, 4 and 8 real watchers fetch tiny images from a host that takes 200 ms for each, with default settings: 8 images in
-flight and so at best 40 images/s per watcher. Then the same watchers fetch other images from the same host without its pause: that is the
-ceiling of the machine, which they share with MongoDB and the host. Counted at the host. The same for notifiers
-(with 64 in flight, at best 320/s: one with its default of 256 takes the machine for itself) and a receiver with 32
-endpoints, since a notifier gives none more than some of its slots.
+flight and so at best 40 images/s per watcher. Then the same watchers fetch other images from the same host without its
+pause: that is the ceiling of the machine, which they share with MongoDB and the host. Counted at the host. The same for
+notifiers (with 64 in flight, at best 320/s: one with its default of 256 takes the machine for itself) and a receiver
+with 32 endpoints, since a notifier gives none more than some of its slots.
 
 Prints the rate, the efficiency against the best possible and against one replica, and the cores that each part takes
 and that the rest of the machine has taken beside it. Exits 1 when so many replicas make less than 0.9 of what they

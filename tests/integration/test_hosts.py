@@ -252,11 +252,10 @@ async def test_looks_behind_one_hosts_images_that_bring_nothing_to_light_become_
     """Four a second while nothing is claimed; with claims, which see the front, one in two seconds in the end."""
     now = 0.0
     hosts, working = Hosts(8, documents.postponed, slots=16, clock=lambda: now), held("one", 8)
-    nothing_else = Claim("t", [], withheld=[{"_id": n, "host": "one"} for n in range(512)])
-    for _ in range(12):  # images are put off after ever longer pauses, each time in vain
+    nothing_else = Claim("t", [], withheld=[{"_id": n, "host": "one", "rank": n} for n in range(32)])
+    for _ in range(12):  # MongoDB is asked after ever longer pauses, each time in vain
         now += 10.0
-        await hosts.make_way(nothing_else, working)
-        await hosts.make_way(nothing_else, working)
+        assert not await hosts.make_way(nothing_else, working)
     looked = now
     for now in (looked + 0.2, looked + 0.3, looked + 0.6):
         assert hosts.limit(8, working) == (0 if now < looked + 0.25 else 8), now
@@ -272,14 +271,45 @@ async def test_looks_behind_one_hosts_images_that_bring_nothing_to_light_become_
     assert hosts.limit(8, working) == 8
 
 
+async def before_another(documents: Documents, count: int) -> Claim:
+    """A claim that has seen nothing but so many images of the host `one`, with one of another host behind them."""
+    await submit(documents, {"one": count, "other": 1})
+    found = documents.mongo.collection("images").find({"host": "one"}, {"rank": 1, "host": 1}, sort=[("rank", 1)])
+    return Claim("t", [], withheld=await found.to_list(None))
+
+
+async def test_images_with_no_others_behind_them_stay_where_they_are(documents: Documents) -> None:
+    """However long their host hangs, none is written; others that come are reached."""
+    now = 0.0
+    hosts, working = Hosts(8, documents.postponed, slots=16, clock=lambda: now), held("one", 8)
+    await submit(documents, {"one": 2000})
+    found = documents.mongo.collection("images").find({}, {"rank": 1, "host": 1}, sort=[("rank", 1)])
+    seen = Claim("t", [], withheld=await found.to_list(512))
+    for _ in range(20):
+        now += 1.0
+        assert not await hosts.make_way(seen, working)
+    assert await documents.mongo.collection("images").count_documents({"state": "pending"}) == 2000
+    await submit(documents, {"two": 1000})
+    now += 10.0
+    assert await hosts.make_way(seen, working)
+
+
+@pytest.mark.parametrize(("among", "hidden"), [(3, False), (4, True)])
+async def test_others_are_looked_for_among_so_many(documents: Documents, among: int, hidden: bool) -> None:
+    """From a rank on, and not of the hosts that are named."""
+    await submit(documents, {"one": 5, "two": 1, "three": 1})
+    first = await documents.mongo.collection("images").find_one({"host": "one"}, sort=[("rank", 1)])
+    assert first is not None
+    assert await documents.postponed.hide_others({"one"}, first["rank"] + 2, among=among) is hidden
+    assert not await documents.postponed.hide_others({"one", "two", "three"}, first["rank"], among=100)
+
+
 async def test_claims_go_back_to_where_images_that_were_put_off_stand(documents: Documents) -> None:
     """Meanwhile they went past these; to them the queue looks empty from there on."""
     returned: list[float] = []
     now = 0.0
     hosts = Hosts(8, documents.postponed, slots=16, on_return=returned.append, clock=lambda: now)
-    await submit(documents, {"one": 512})
-    found = documents.mongo.collection("images").find({}, {"rank": 1, "host": 1}, sort=[("rank", 1)])
-    behind_its_share = Claim("t", [], withheld=await found.to_list(None))
+    behind_its_share = await before_another(documents, 512)
     assert await hosts.make_way(behind_its_share, held("one", 8))  # does not reach so far
     now = 0.5
     assert await hosts.make_way(behind_its_share, held("one", 8))
@@ -303,13 +333,13 @@ async def test_images_of_a_host_that_will_soon_be_done_with_them_are_not_put_off
     """For as long as that takes; behind a slow host, or one that hangs, what else there is is soon looked for."""
     now = 0.0
     hosts, working = Hosts(8, documents.postponed, slots=16, clock=lambda: now), held("one", 8)
-    withheld = [{"_id": {"r": "none", "n": n}, "host": "one", "rank": float(n)} for n in range(512)]
+    behind_its_share = await before_another(documents, 512)
     put_off = []
     for tick in range(41):
         for number in range(9 if per_second else 0):
             now = tick / 8 + (number - 8) / per_second
             hosts.leave(held("one", 1, first=1000 + number)[0])
         now = tick / 8
-        put_off.append(await hosts.make_way(Claim("t", [], withheld=withheld), working))
+        put_off.append(await hosts.make_way(behind_its_share, working))
     assert put_off[0]  # looks further
     assert put_off.index(True, 1) == patience * 8
