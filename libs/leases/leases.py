@@ -197,6 +197,8 @@ class Leases:
     async def _look(self, window: Window, start: float | None, shares: Shares | None) -> _Seen:
         """What is in the window, or at the front where nothing else is there that could be claimed."""
         found = await self._front(window, start, shares)
+        if window.skip and not found:
+            self._spread.narrow()
         front, withheld = shares.divide(found, window.size) if shares is not None else (found, [])
         if window.skip and not self._innocent(front):
             return await self._look(replace(window, skip=0), start, shares)

@@ -32,6 +32,8 @@ class Spread:
     now and then the same. (To read all of the front and choose from it took eight claimers a sixth to a quarter of
     their time.)
 
+    Where nothing is in a window, the front is not so wide, and is halved.
+
     Where slots come free one by one, looking for a document is half of the claim. So `ahead` are found beside those
     that are claimed, and for a quarter of a second claims of no more than are left take from these: what comes
     meanwhile waits behind so many.
@@ -67,6 +69,10 @@ class Spread:
         # From so far before the front that its first document is in as many windows as those behind it.
         skip = random.randrange(1 - size, size * (self._claims - 1) + 1)  # noqa: S311 (spreads the claimers)
         return Window(limit, max(0, skip), size)
+
+    def narrow(self) -> None:
+        """Nothing stands as far back as a claim looked."""
+        self._claims = max(1, self._claims // 2)
 
     def pick(self, front: Sequence[Document], limit: int) -> list[Document]:
         """The documents of the front to claim, the first of it; those behind them are remembered."""

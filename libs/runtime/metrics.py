@@ -48,7 +48,7 @@ IMAGES_FINISHED = Counter(
 IMAGES_RETRIED = Counter("darkroom_images_retried_total", "Images put off to be tried again, by reason code.", ["code"])
 IMAGES_POSTPONED = Counter(
     "darkroom_images_postponed_total",
-    "Images put off untried, since their host had its share and nothing else was to be seen before them.",
+    "Images put off untried, since their host had its share and others waited behind them.",
 )
 IMAGES_FENCED = Counter(
     "darkroom_images_fenced_total",

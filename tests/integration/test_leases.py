@@ -190,6 +190,23 @@ async def test_a_claim_that_looked_behind_the_front_does_not_call_the_queue_exha
     assert await mongo.collection("work").count_documents({"state": "pending"}) == 0
 
 
+async def test_at_an_empty_queue_a_wide_front_is_soon_narrow(mongo: Mongo) -> None:
+    """So that one that has competed and is idle now looks once and not twice."""
+    recorder, spread = Recorder(), Spread()
+    for _ in range(8):
+        spread.learn(8, 0)
+    listened = Mongo.connect(mongo.uri, mongo.database.name, listeners=[recorder])
+    holder = Leases(listened, "work", Fields("rank", "ready_at"), seconds=15.0, holder="one", spread=spread)
+    try:
+        for _ in range(64):
+            await holder.claim(8)
+        recorder.commands.clear()
+        assert all([(await holder.claim(8)).exhausted for _ in range(16)])
+    finally:
+        listened.close()
+    assert len(recorder.commands) == 16
+
+
 async def test_a_suspect_waits_until_nothing_is_held(mongo: Mongo) -> None:
     """Beside other work neither it nor what is behind it is claimed, so its turn comes and nobody else is charged."""
     await add(mongo, 1, lost_leases=2)
