@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from libs.leases import Fields, Leases, Shares, Spread
-from libs.leases.spread import Window
+from libs.leases.front import Seen
 from libs.mongo import Document, Mongo
 
 ResultT = TypeVar("ResultT")
@@ -26,13 +26,13 @@ class Holder(Leases):
         self.go_on = asyncio.Event()
         self.go_on.set()
 
-    async def _front(self, window: Window, start: float | None, shares: Shares | None) -> list[Document]:
-        return await self._halt(await super()._front(window, start, shares))
+    async def _look(self, limit: int, start: float | None, shares: Shares | None) -> Seen:
+        return await self._halt(await super()._look(limit, start, shares))
 
     async def _ids(self, wanted: Mapping[str, Any], order: str, limit: int) -> list[Any]:
         return await self._halt(await super()._ids(wanted, order, limit))
 
-    async def _halt(self, found: list[ResultT]) -> list[ResultT]:
+    async def _halt(self, found: ResultT) -> ResultT:
         self.found.set()
         await self.go_on.wait()
         return found

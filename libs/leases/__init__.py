@@ -1,8 +1,9 @@
 """Leases: work in a collection is claimed for a time, and only its holder can finish it."""
 
 from libs.leases.claim import Claim
+from libs.leases.fields import DELAYED, Fields
 from libs.leases.holdings import Held, Holdings, Settle
-from libs.leases.leases import DELAYED, Fields, Leases
+from libs.leases.leases import Leases
 from libs.leases.settled import Finish, Settled
 from libs.leases.shares import Shares
 from libs.leases.spread import Spread

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,36 +19,14 @@ from pymongo import IndexModel, ReturnDocument, UpdateOne
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from libs.leases.claim import Claim, Unsure
+from libs.leases.fields import DELAYED, PENDING, PROCESSING, Fields
+from libs.leases.front import Front, Seen
 from libs.leases.shares import Shares
-from libs.leases.spread import Spread, Window
+from libs.leases.spread import Spread
 from libs.mongo import Collection, Document, Mongo, Session
 from libs.runtime import metrics
 
 _log = structlog.get_logger()
-_READ_WHOLE = 64  # documents more than this are mostly passed over, and read without their content
-PENDING, DELAYED, PROCESSING = "pending", "delayed", "processing"
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """What the leased documents call these things.
-
-    `order`: the number they are claimed by; `due`: the date a delayed one is due; `attempts`: the tries charged.
-    """
-
-    order: str
-    due: str
-    attempts: str = "attempts"
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a claim can take its documents from; the rest is as in the `Claim` that comes of it."""
-
-    front: Sequence[Document]
-    withheld: Sequence[Document] = ()
-    first: float | None = None
-    exhausted: bool = False
 
 
 class Leases:
@@ -89,11 +67,8 @@ class Leases:
         self._holder = holder
         self._suspect_after = suspect_after
         self._spread = spread or Spread()
-        self._content = content
+        self._front = Front(self._collection, fields, self._spread, suspect_after=suspect_after, content=content)
         self._untouched: Document = {fields.attempts: 0, "lost_leases": 0}
-        self._is_suspect_next = False
-        # What the server's clock said when this process's monotonic one was at zero.
-        self._zero: datetime | None = None
         self._unsure: Unsure | None = None
 
     @property
@@ -125,25 +100,21 @@ class Leases:
         if self._unsure is not None:
             return await self._recovered(self._unsure)
         limit = self._spread.limit(limit)
-        recalled = self._recalled(limit, shares)
-        seen = _Seen(recalled) if recalled else await self._look(self._window(limit), start, shares)
+        seen = await self._look(limit, start, shares)
         token = secrets.token_hex(16)
-        alone = seen.first is not None and any(self._is_suspect(document) for document in seen.front[:1])
-        if not recalled:
-            self._is_suspect_next = alone
-        if not seen.front or (alone and beside):
-            return Claim(token, [], alone, seen.first, withheld=seen.withheld, exhausted=seen.exhausted)
-        candidates = seen.front[:1] if alone else self._spread.pick(self._innocent(seen.front), limit)
+        if not seen.front or (seen.alone and beside):
+            return Claim(token, [], seen.alone, seen.first, withheld=seen.withheld, exhausted=seen.exhausted)
+        candidates = seen.front[:1] if seen.alone else self._spread.pick(self._front.innocent(seen.front), limit)
         if shares is not None:
             picked, candidates = len(candidates), shares.admit(candidates)
             self._spread.let_in(picked, len(candidates))
         ids = [document["_id"] for document in candidates]
-        lease = {"token": token, "holder": self._holder, "until": self._until(), "alone": alone}
+        lease = {"token": token, "holder": self._holder, "until": self._until(), "alone": seen.alone}
         wanted: Document = {"_id": {"$in": ids}, "state": PENDING}
         if self._suspect_after is not None:
             # Looked at again, since one of them may have lost a lease since it was found.
-            wanted["lost_leases"] = {"$gte" if alone else "$lt": self._suspect_after}
-        unsure = self._unsure = Unsure(token, ids, alone, seen.first)
+            wanted["lost_leases"] = {"$gte" if seen.alone else "$lt": self._suspect_after}
+        unsure = self._unsure = Unsure(token, ids, seen.alone, seen.first)
         try:
             held = await self._mark(wanted, candidates, lease)
         except PyMongoError:
@@ -159,13 +130,16 @@ class Leases:
             return claim
         return replace(self._claim_of(unsure, held), withheld=seen.withheld, exhausted=seen.exhausted)
 
+    async def _look(self, limit: int, start: float | None, shares: Shares | None) -> Seen:
+        return await self._front.look(limit, start, shares)
+
     async def _mark(self, wanted: Document, candidates: Sequence[Document], lease: Document) -> Sequence[Document]:
         """Puts the lease on those of the candidates that are wanted, and gives what has it."""
         change = [{"$set": {"state": PROCESSING, "lease": lease}}]
         if len(candidates) == 1:
             only = await self._claiming.find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
             return [only] if only else []
-        zero = self._zero if all(map(self._is_untouched, candidates)) else None
+        zero = self._front.zero if all(map(self._is_untouched, candidates)) else None
         if zero is not None:
             wanted = {**wanted, **self._untouched}
         marked = await self._claiming.update_many(wanted, change)
@@ -188,52 +162,6 @@ class Leases:
         self._spread.learn(len(unsure.ids), len(held))
         documents = sorted(held, key=lambda document: document[self._fields.order])
         return Claim(unsure.token, documents, unsure.alone, unsure.first, outrun=not held)
-
-    def _window(self, limit: int) -> Window:
-        """What a claim looks at: the front while a suspect is there, or it would wait for all that is behind it."""
-        window = self._spread.window(limit)
-        return replace(window, skip=0) if self._is_suspect_next else window
-
-    async def _look(self, window: Window, start: float | None, shares: Shares | None) -> _Seen:
-        """What is in the window, or at the front where nothing else is there that could be claimed."""
-        found = await self._front(window, start, shares)
-        if window.skip and not found:
-            self._spread.narrow()
-        front, withheld = shares.divide(found, window.size) if shares is not None else (found, [])
-        if window.skip and not self._innocent(front):
-            return await self._look(replace(window, skip=0), start, shares)
-        orders = (document[self._fields.order] for document in (*front[:1], *withheld[:1]))
-        first = None if window.skip else min(orders, default=None)
-        return _Seen(front, withheld, first, exhausted=not window.skip and len(found) < window.wanted)
-
-    async def _front(self, window: Window, start: float | None, shares: Shares | None) -> list[Document]:
-        limit, wanted = window.size, dict[str, Any](state=PENDING)
-        projection: Document = {"lost_leases": 1, self._fields.order: 1}
-        reads_content = bool(self._content) and (shares is None or shares.beside <= _READ_WHOLE)
-        if reads_content:
-            projection |= dict.fromkeys((self._fields.attempts, *self._content), 1) | {"now": "$$NOW"}
-        if start is not None:
-            wanted[self._fields.order] = {"$gte": start}
-        if shares is not None:
-            wanted |= shares.wanted
-            projection[shares.field] = 1
-            limit += shares.beside
-        found = await self._collection.find(
-            wanted, projection, sort=[(self._fields.order, 1)], skip=window.skip, limit=limit, batch_size=limit
-        ).to_list(None)
-        if reads_content and found:
-            self._zero = found[0]["now"] - timedelta(seconds=time.monotonic())
-        return found
-
-    def _recalled(self, limit: int, shares: Shares | None) -> list[Document]:
-        remembered = self._spread.recall(limit)
-        return shares.admit(remembered) if shares is not None else remembered
-
-    def _innocent(self, documents: Iterable[Document]) -> list[Document]:
-        return [document for document in documents if not self._is_suspect(document)]
-
-    def _is_suspect(self, document: Document) -> bool:
-        return self._suspect_after is not None and document["lost_leases"] >= self._suspect_after
 
     async def held(
         self, tokens: AbstractSet[str], ids: Iterable[Any], *, session: Session | None = None

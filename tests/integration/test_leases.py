@@ -9,8 +9,8 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from libs.leases import Fields, Leases, Shares, Spread
-from libs.leases.spread import Window
-from libs.mongo import Document, Mongo
+from libs.leases.front import Seen
+from libs.mongo import Mongo
 from tests.query_plans import Recorder
 
 
@@ -21,10 +21,10 @@ class Slow(Leases):
         super().__init__(mongo, "work", Fields("rank", "ready_at"), seconds=15.0, holder="slow", content=content)
         self._meanwhile = meanwhile
 
-    async def _front(self, window: Window, start: float | None, shares: Shares | None) -> list[Document]:
-        found = await super()._front(window, start, shares)
+    async def _look(self, limit: int, start: float | None, shares: Shares | None) -> Seen:
+        seen = await super()._look(limit, start, shares)
         await self._meanwhile()
-        return found
+        return seen
 
     async def _ids(self, wanted: Mapping[str, Any], order: str, limit: int) -> list[Any]:
         found = await super()._ids(wanted, order, limit)
