@@ -79,9 +79,9 @@ class Front:
         front, withheld = shares.divide(found, window.size) if shares is not None else (found, [])
         if window.skip and not self.innocent(front):
             return await self._look(replace(window, skip=0), start, shares)
-        orders = (document[self._fields.order] for document in (*front[:1], *withheld[:1]))
         if window.skip:
             return Seen(front, withheld)
+        orders = (document[self._fields.order] for document in (*front[:1], *withheld[:1]))
         alone = any(self._is_suspect(document) for document in front[:1])
         return Seen(front, withheld, min(orders, default=None), alone, exhausted=len(found) < window.wanted)
 
