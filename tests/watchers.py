@@ -48,9 +48,14 @@ class Downloads:
         self.running.add(url)
         self.started.put_nowait(url)
         if url not in self.at_once:
-            await self.gate.wait()
+            await self.gate_of(url).wait()
         self.running.remove(url)
         return Download(url.encode(), url, "image/jpeg")
+
+    def gate_of(self, url: str) -> asyncio.Event:
+        """What this download waits for."""
+        assert url
+        return self.gate
 
 
 class InTurn:
@@ -123,7 +128,13 @@ async def draining(
         in_turn = InTurn(downloads, settings.host_in_flight)
         pipeline = Pipeline(in_turn, codec or Copying(), store, memory, max_download_bytes=10**6, download_seconds=1)
         frontier = Frontier()
-        hosts = Hosts(settings.host_in_flight, documents.postponed, slots=settings.in_flight, on_return=frontier.lower)
+        hosts = Hosts(
+            settings.host_in_flight,
+            documents.postponed,
+            slots=settings.in_flight,
+            on_leave=holdings.wake,
+            on_return=frontier.lower,
+        )
         crew = Crew(
             documents,
             Attempts(settings, documents, pipeline, completion, hosts),

@@ -1,4 +1,4 @@
-"""Images that are put off untried, since their host has its share and others wait behind, and wanted back early."""
+"""Images that are put off untried, since their host has its share, and those that are wanted back before their time."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,11 +12,11 @@ class Postponed:
         self._mongo = mongo
         self._collection: Collection = mongo.collection("images")
 
-    async def hide_others(self, hosts: Iterable[str], start: float, *, among: int) -> bool:
-        """Whether there are other hosts' among so many pending images from rank `start` on."""
+    async def is_before_others(self, hosts: Iterable[str], rank: float, *, among: int) -> bool:
+        """Whether what stands at `rank` stands before other hosts' images, among so many pending ones from there on."""
         found = self._collection.aggregate(
             [
-                {"$match": {"state": "pending", "rank": {"$gte": start}}},
+                {"$match": {"state": "pending", "rank": {"$gte": rank}}},
                 {"$sort": {"rank": 1}},
                 {"$limit": among},
                 {"$match": {"host": {"$nin": list(hosts)}}},

@@ -106,12 +106,10 @@ class Crew:
         self._frontier.reset()
 
     async def _claim(self, limit: int) -> Claim:
-        claim, images = await self._documents.images.claim(
-            limit,
-            start=self._frontier.start,
-            beside=len(self._holdings.items),
-            shares=self._hosts.shares(self._holdings.working),
-        )
+        start = self._frontier.start()
+        claim, images = await self._claim_from(start, limit)
+        if claim.found_nothing and (far := self._frontier.start(far=True)) != start:
+            claim, images = await self._claim_from(far, limit)
         self._runs_suspect = claim.alone and bool(images)
         for image in images:
             self._holdings.start(image, self._attempts.work, name=f"image {image.request_id}/{image.position}")
@@ -120,3 +118,7 @@ class Crew:
         if claim.first is not None:
             self._frontier.claimed(claim.first)
         return claim
+
+    async def _claim_from(self, start: float | None, limit: int) -> tuple[Claim, list[HeldImage]]:
+        beside, shares = len(self._holdings.items), self._hosts.shares(self._holdings.working)
+        return await self._documents.images.claim(limit, start=start, beside=beside, shares=shares)

@@ -14,10 +14,11 @@ _PASSING = 32
 _PASSING_FAR = 512
 _KEPT = 64
 _BROUGHT_BACK = 256
+_REACH = 4096
 _PAUSES_SECONDS = (0.1, 8.0)
-_REACH = 8192
+_POSTPONED_PAUSES = 10
 _PATIENCE_SECONDS = (0.5, 5.0)
-_POSTPONED_SECONDS = 30.0
+_POSTPONED_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
 _REMEMBERED = 4096
 _BACKLOG = 64
@@ -31,8 +32,8 @@ class Hosts:
     One that waits for a codec has what it wanted of its host, and makes room for the next.
     They stay where they are, so that the next of them starts as soon as one has ended. Where only such images were
     seen, others are looked for four times a second, and in between no more is claimed than these hosts have room for.
-    While these are claimed all the same, each time from the front of the queue, where new requests start, looks that
-    bring nothing to light become as rare as one in two seconds.
+    Such a look reads hundreds of images. So while these are claimed all the same, each time from the front of the
+    queue, where new requests start, looks that bring nothing to light become as rare as one in two seconds.
 
     A claim costs nearly the same for one image as for several. So while there is a backlog, which is when 64 images
     in a row were claimed without coming to the end of what is pending, several are claimed at once where that keeps
@@ -40,14 +41,14 @@ class Hosts:
     share (they take no slot), and more are claimed when half of these have started; and where half of the `slots` wait
     for a codec, a quarter of them is to be free first.
 
-    Such a look sees 32 of them; then MongoDB is asked whether there are others among the next 8,192, and as long as
-    there are none less and less often, in the end every eight seconds. Where there are, the next look sees 512, and if
-    that is not far enough, those behind the first 64 are put off, until others are seen. So a watcher reaches past some
-    eight thousand images of hosts that have their share; what is behind even more of them waits until these are fewer.
-    They are put off after half a second, or where these hosts have lately answered so fast that as many as were seen
-    are done within five seconds, after so long: to put an image off and bring it back takes as many writes as to claim
-    and complete it. What was put off comes back as soon as its host has room and nothing else of it is to be seen, at
-    the latest in about half a minute.
+    Where nothing but such images is found among the first 512, and others are among the next 4,096, those behind the
+    first 64 are put off, to see what is behind them: at first after half a second and for ten seconds, and while that
+    brings nothing to light less often and for longer, in the end every eight seconds and for eighty. So a watcher is
+    past two thousand images of hosts that have their share in about two seconds, and reaches past some five thousand;
+    what is behind even more of them waits until these are fewer. Where these hosts have lately answered so fast that as
+    many as were seen are done within five seconds, so long is waited first: to put an image off and bring it back takes
+    as many writes as to claim and complete it, and most of such images are done sooner than that. What was put off
+    comes back as soon as its host has room and nothing else of it is to be seen.
 
     `on_leave` is called when a host has room for another, `on_return` with the lowest rank of what came back.
     """
@@ -139,34 +140,33 @@ class Hosts:
             else:  # it has seen the front, where new requests start
                 far = max(_LOOK_SECONDS, self._pause_seconds / 4)
                 self._look_at = max(self._look_at, min(self._clock() + _LOOK_SECONDS, self._looked_at + far))
-                if await self._hide_others(claim, working):
-                    self._passing, self._look_at = _PASSING_FAR, 0.0
             return await self._bring_back(claim, self._by_host(working))
         self._barred = {image["host"] for image in claim.withheld}
         self._looked_at = self._clock()
         self._look_at = self._looked_at + _LOOK_SECONDS
-        self._barred_since = self._looked_at if self._barred_since is None else self._barred_since
-        is_far = self._passing == _PASSING_FAR
-        if is_far and self._looked_at < self._barred_since + self._patience_seconds:
-            return False
-        if not await self._hide_others(claim, working):
-            return False
-        if is_far:
-            await self._put_off(claim.withheld[_KEPT:])
-        self._passing, self._look_at = _PASSING_FAR, 0.0
-        return True
-
-    async def _hide_others(self, claim: Claim, working: Iterable[HeldImage]) -> bool:
-        """Whether others' images stand behind those that were withheld, where that is not known from lately."""
-        if len(claim.withheld) < self._passing or self._clock() < self._next_at:
-            return False
-        hosts = self._barred.union(self.shares(working).full)
-        if await self._postponed.hide_others(hosts, claim.withheld[-1]["rank"], among=_REACH):
+        since = self._barred_since = self._looked_at if self._barred_since is None else self._barred_since
+        if await self._bring_back(claim, self._by_host(working)):
+            self._look_at = 0.0
             return True
-        self._passing = _PASSING
+        if len(claim.withheld) >= self._passing and await self._reaches_further(claim, since):
+            self._look_at = 0.0
+            return True
+        return False
+
+    async def _reaches_further(self, claim: Claim, since: float) -> bool:
+        """Has the next claim see more than this one; nothing but what was barred has been seen `since`."""
+        if self._passing < _PASSING_FAR:
+            self._passing = _PASSING_FAR
+            return True
+        if self._clock() < max(self._next_at, since + self._patience_seconds):
+            return False
+        seconds = max(_POSTPONED_SECONDS, self._pause_seconds * _POSTPONED_PAUSES)
         self._next_at = self._clock() + self._pause_seconds
         self._pause_seconds = min(2 * self._pause_seconds, _PAUSES_SECONDS[1])
-        return False
+        if not await self._postponed.is_before_others(self._barred, claim.withheld[-1]["rank"], among=_REACH):
+            return False
+        await self._put_off(claim.withheld[_KEPT:], seconds)
+        return True
 
     @property
     def _patience_seconds(self) -> float:
@@ -176,11 +176,11 @@ class Hosts:
         shortest, longest = _PATIENCE_SECONDS
         return _PASSING_FAR / per_second if per_second * longest >= _PASSING_FAR else shortest
 
-    async def _put_off(self, withheld: Sequence[Document]) -> None:
-        seconds = _POSTPONED_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311 (they do not all come back at once)
+    async def _put_off(self, withheld: Sequence[Document], seconds: float) -> None:
+        seconds *= random.uniform(0.75, 1.25)  # noqa: S311 (they do not all come back at once)
         metrics.IMAGES_POSTPONED.inc(await self._postponed.put_off([image["_id"] for image in withheld], seconds))
         for image in withheld:
-            self._away.setdefault(image["host"], deque(maxlen=_REACH)).append(image)
+            self._away.setdefault(image["host"], deque(maxlen=_REMEMBERED)).append(image)
 
     async def _bring_back(self, claim: Claim, working: Counter[str]) -> bool:
         seen = {image["host"] for image in claim.withheld}

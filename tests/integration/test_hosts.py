@@ -252,9 +252,10 @@ async def test_looks_behind_one_hosts_images_that_bring_nothing_to_light_become_
     """Four a second while nothing is claimed; with claims, which see the front, one in two seconds in the end."""
     now = 0.0
     hosts, working = Hosts(8, documents.postponed, slots=16, clock=lambda: now), held("one", 8)
-    nothing_else = Claim("t", [], withheld=[{"_id": n, "host": "one", "rank": n} for n in range(32)])
+    nothing_else = Claim("t", [], withheld=[{"_id": n, "host": "one", "rank": n} for n in range(512)])
     for _ in range(12):  # MongoDB is asked after ever longer pauses, each time in vain
         now += 10.0
+        await hosts.make_way(nothing_else, working)
         assert not await hosts.make_way(nothing_else, working)
     looked = now
     for now in (looked + 0.2, looked + 0.3, looked + 0.6):
@@ -278,20 +279,51 @@ async def before_another(documents: Documents, count: int) -> Claim:
     return Claim("t", [], withheld=await found.to_list(None))
 
 
-async def test_images_with_no_others_behind_them_stay_where_they_are(documents: Documents) -> None:
-    """However long their host hangs, none is written; others that come are reached."""
-    now = 0.0
-    hosts, working = Hosts(8, documents.postponed, slots=16, clock=lambda: now), held("one", 8)
-    await submit(documents, {"one": 2000})
-    found = documents.mongo.collection("images").find({}, {"rank": 1, "host": 1}, sort=[("rank", 1)])
-    seen = Claim("t", [], withheld=await found.to_list(512))
-    for _ in range(20):
-        now += 1.0
-        assert not await hosts.make_way(seen, working)
-    assert await documents.mongo.collection("images").count_documents({"state": "pending"}) == 2000
-    await submit(documents, {"two": 1000})
-    now += 10.0
-    assert await hosts.make_way(seen, working)
+async def test_images_with_no_others_behind_them_stay_where_they_are(documents: Documents, tmp_path: Path) -> None:
+    """However long their host hangs none of them is written, and a small request that comes then is worked on."""
+    hanging = await submit(documents, {"hangs": 1200})
+    downloads, each = Downloads(), 32
+    async with draining(documents, tmp_path, downloads, in_flight=2 * each, host_in_flight=each):
+
+        async def is_held() -> bool:
+            return len(downloads.running) == each
+
+        await until(is_held, "its share hangs")
+        for number in range(4):
+            later = await submit(documents, {f"later{number}": 1})
+            downloads.at_once = (*downloads.at_once, *later)
+            await completed(documents, later)
+        found = await states(documents)
+        downloads.gate.set()
+    assert [found[url] for url in hanging] == ["processing"] * each + ["pending"] * (1200 - each)
+
+
+class TwoGates(Downloads):
+    """Downloads of which those of the host `answers` have a gate of their own."""
+
+    def __init__(self, *at_once: str) -> None:
+        super().__init__(*at_once)
+        self.answers = asyncio.Event()
+
+    def gate_of(self, url: str) -> asyncio.Event:
+        """By the host."""
+        return self.answers if url.startswith("http://answers/") else self.gate
+
+
+async def test_images_that_were_put_off_come_back_while_another_host_hangs(
+    documents: Documents, tmp_path: Path
+) -> None:
+    """A host that had its share for a moment only, and whose images wait behind those that hang, goes on."""
+    urls = await submit(documents, {"hangs": 100, "answers": 500, "other": 1})
+    answering, each = urls[100:600], 8
+    downloads = TwoGates(urls[-1])
+    async with draining(documents, tmp_path, downloads, in_flight=4 * each, host_in_flight=each):
+        await completed(documents, urls[-1:])
+        assert await documents.mongo.collection("images").count_documents({"state": "delayed", "host": "answers"}) > 256
+        downloads.answers.set()
+        await completed(documents, answering)
+        assert downloads.running == set(urls[:each])
+        downloads.gate.set()
 
 
 @pytest.mark.parametrize(("among", "hidden"), [(3, False), (4, True)])
@@ -300,8 +332,8 @@ async def test_others_are_looked_for_among_so_many(documents: Documents, among: 
     await submit(documents, {"one": 5, "two": 1, "three": 1})
     first = await documents.mongo.collection("images").find_one({"host": "one"}, sort=[("rank", 1)])
     assert first is not None
-    assert await documents.postponed.hide_others({"one"}, first["rank"] + 2, among=among) is hidden
-    assert not await documents.postponed.hide_others({"one", "two", "three"}, first["rank"], among=100)
+    assert await documents.postponed.is_before_others({"one"}, first["rank"] + 2, among=among) is hidden
+    assert not await documents.postponed.is_before_others({"one", "two", "three"}, first["rank"], among=100)
 
 
 async def test_claims_go_back_to_where_images_that_were_put_off_stand(documents: Documents) -> None:

@@ -163,7 +163,7 @@ async def put_off_and_lose_images(documents: Documents, outside: Mongo) -> None:
     passing = Shares("host", 1, {"h": 1}, passing=20)
     barred, _ = await documents.images.claim(7, start=WAITING_RANK + 1, shares=passing)
     put_off = [document["_id"] for document in barred.withheld]
-    assert not await documents.postponed.hide_others(["h"], barred.withheld[-1]["rank"], among=100)
+    assert not await documents.postponed.is_before_others(["h"], barred.withheld[0]["rank"], among=100)
     assert await documents.postponed.put_off(put_off, 3600) == len(put_off) > 6
     assert await documents.postponed.bring_back(put_off) == len(put_off)
     claim, held = await documents.images.claim(7, start=WAITING_RANK + 1)
