@@ -17,7 +17,7 @@ from libs.runtime.lifecycle import Stop
 from libs.runtime.settings import load
 from libs.storage import open_storage
 from services.watcher.attempts import Attempts
-from services.watcher.briefs import Brief
+from services.watcher.briefs import Brief, Briefs
 from services.watcher.completion import Completion
 from services.watcher.crew import Crew
 from services.watcher.frontier import Frontier
@@ -113,6 +113,8 @@ async def draining(
     await store.prepare()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(store.writing())
+        briefs = Briefs(documents.requests, max_pixels=settings.max_pixels)
+        await stack.enter_async_context(briefs.running())
         completion = completion or Completion(documents)
         await stack.enter_async_context(completion.running())
         memory = Memory(documents.images.made_from)
@@ -137,10 +139,11 @@ async def draining(
         )
         crew = Crew(
             documents,
-            Attempts(settings, documents, pipeline, completion, hosts),
+            Attempts(settings, documents, pipeline, completion, hosts, briefs=briefs),
             holdings,
             hosts,
             frontier,
+            briefs=briefs,
             sweep_seconds=settings.sweep_seconds,
             stop=stop,
             progressed=progressed,

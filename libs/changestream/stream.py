@@ -118,7 +118,9 @@ class ChangeStream:
 
     async def _command(self, command: Document) -> Document:
         try:
-            reply: Document = await self._mongo.database.command(command, session=self._session)
+            # With the dates of events as of all that is read, which is not what a command has by itself.
+            options = self._mongo.database.codec_options
+            reply: Document = await self._mongo.database.command(command, codec_options=options, session=self._session)
         except OperationFailure as error:
             if error.code in _HISTORY_LOST:
                 raise HistoryLostError(str(error)) from error

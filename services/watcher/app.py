@@ -16,6 +16,7 @@ from libs.runtime.health import Health, serve_health
 from libs.runtime.lifecycle import Process
 from libs.storage import StorageError, open_storage
 from services.watcher.attempts import Attempts
+from services.watcher.briefs import Briefs
 from services.watcher.completion import Completion
 from services.watcher.crew import Crew
 from services.watcher.frontier import Frontier
@@ -24,7 +25,8 @@ from services.watcher.memory import Memory
 from services.watcher.pipeline import Codec, Downloader, Pipeline, Store
 from services.watcher.settings import WatcherSettings
 
-# A request that was inserted whole, or one that has got another batch of images; `rank` is where its new images begin.
+# A request that was inserted whole, or one that has got another batch of images; `rank` is where its new images begin,
+# `request` what its images have in common, where it was inserted.
 _PIPELINE: Sequence[dict[str, Any]] = (
     {
         "$match": {
@@ -39,6 +41,8 @@ _PIPELINE: Sequence[dict[str, Any]] = (
             "operationType": 1,
             "clusterTime": 1,
             "rank": {"$ifNull": ["$updateDescription.updatedFields.head_rank", "$fullDocument.rank", 0]},
+            "request_id": "$documentKey._id",
+            "request": {name: f"$fullDocument.{name}" for name in ("options", "total", "trace", "created_at")},
         }
     },
 )
@@ -67,6 +71,8 @@ async def serve(
             max_download_bytes=settings.max_download_bytes,
             download_seconds=settings.download_seconds,
         )
+        briefs = Briefs(documents.requests, max_pixels=settings.max_pixels)
+        await stack.enter_async_context(briefs.running())
         completion = Completion(documents)
         await stack.enter_async_context(completion.running())
         holdings: Holdings[HeldImage] = Holdings(
@@ -98,10 +104,11 @@ async def serve(
         )
         crew = Crew(
             documents,
-            Attempts(settings, documents, pipeline, completion, hosts),
+            Attempts(settings, documents, pipeline, completion, hosts, briefs=briefs),
             holdings,
             hosts,
             frontier,
+            briefs=briefs,
             sweep_seconds=settings.sweep_seconds,
             stop=process.stop,
             progressed=consumer.progressed,

@@ -48,14 +48,21 @@ class Attempts:
     """Works on images that are held."""
 
     def __init__(
-        self, settings: WatcherSettings, documents: Documents, pipeline: Pipeline, completion: Completion, hosts: Hosts
+        self,
+        settings: WatcherSettings,
+        documents: Documents,
+        pipeline: Pipeline,
+        completion: Completion,
+        hosts: Hosts,
+        *,
+        briefs: Briefs,
     ) -> None:
         self._settings = settings
         self._documents = documents
+        self._briefs = briefs
         self._pipeline = pipeline
         self._completion = completion
         self._hosts = hosts
-        self._briefs = Briefs(documents.requests, max_pixels=settings.max_pixels)
 
     async def work(self, image: HeldImage, settle: Settle) -> None:
         """Tries the image once and writes down what came of it, after `settle`. Cancelled before: nothing is."""

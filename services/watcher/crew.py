@@ -13,11 +13,14 @@ from libs.leases import Claim, Holdings
 from libs.runtime import metrics
 from libs.runtime.lifecycle import Stop
 from services.watcher.attempts import Attempts
+from services.watcher.briefs import Briefs
 from services.watcher.frontier import Frontier
 from services.watcher.hosts import Hosts
 
 _log = structlog.get_logger()
 _TURN_SECONDS = 10.0
+# Where that is likely all there was: to look again at once would take the processors from what has just begun.
+_LULL_SECONDS = 0.01
 
 
 class Crew:
@@ -34,6 +37,7 @@ class Crew:
         hosts: Hosts,
         frontier: Frontier,
         *,
+        briefs: Briefs,
         sweep_seconds: float,
         stop: Stop,
         progressed: Callable[[], None],
@@ -43,6 +47,7 @@ class Crew:
         self._attempts = attempts
         self._holdings = holdings
         self._hosts = hosts
+        self._briefs = briefs
         self._sweep_seconds = sweep_seconds
         self._stop = stop
         self._progressed = progressed
@@ -72,7 +77,8 @@ class Crew:
             elif claim.documents:
                 found = True
                 await self._hosts.make_way(claim, self._holdings.working)
-                await asyncio.sleep(0)  # what is over at once gives its slot back before more is claimed
+                # What is over at once gives its slot back before more is claimed.
+                await asyncio.sleep(_LULL_SECONDS if claim.exhausted else 0)
             elif not (claim.outrun or await self._hosts.make_way(claim, self._holdings.working)):
                 if not claim.withheld:
                     break
@@ -95,6 +101,7 @@ class Crew:
             self._frontier.reset()
         for event in wake.events:
             self._frontier.lower(float(event["rank"]))
+            self._briefs.told(event["request_id"], event["request"])
 
     async def _sweep(self) -> None:
         jitter = random.uniform(0.75, 1.25)  # noqa: S311 (spreads the replicas)
