@@ -24,6 +24,7 @@ from libs.documents import Documents, NewImage, NewRequest
 from libs.mongo import EmbeddedMongo, Mongo
 from tests.bench.children import child
 from tests.bench.cpu import Meter
+from tests.bench.replicas import SLOTS
 from tests.waiting import until
 
 FEW, MANY = 4, 64
@@ -35,7 +36,6 @@ COST_ROUNDS = 2
 MOST_COST_RATIO = 1.3
 
 REPLICAS = 5
-SLOTS = 8
 LEASE_SECONDS = 15.0
 WAKE_ROUNDS = 3
 UPLOADS = 30

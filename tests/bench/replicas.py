@@ -20,6 +20,9 @@ from services.watcher.app import serve
 from services.watcher.settings import WatcherSettings
 from tests.bench.children import say
 
+# As many as one host may have, so that one whose downloads wait has nothing free: else it would listen, and in vain.
+SLOTS = 8
+
 
 @dataclass(slots=True)
 class _Announced(Process):
@@ -101,7 +104,7 @@ async def replicas(count: int, uri: str, database: str, downloads: GatedDownload
 
 
 async def _run(count: int, uri: str, database: str) -> None:
-    async with replicas(count, uri, database, GatedDownloads()):
+    async with replicas(count, uri, database, GatedDownloads(), in_flight=SLOTS, host_in_flight=SLOTS):
         say(ready=count)
         await asyncio.Event().wait()
 
