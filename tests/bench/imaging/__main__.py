@@ -1,13 +1,13 @@
 """The codecs against plain Pillow on the same photographs: `python -m tests.bench.imaging [speed] [pool] [memory]`.
 
 `speed`: CPU seconds per image of `compress`, with all its checks, and of Pillow's `open` and `save`, turn by turn, on
-files that both have in memory: medians, the ratio and the middle half of its rounds, and by how much the outputs differ
-in bytes. Each side is a process of its own as it would run, three of them one after the other, new for each case, so
-that no case profits from what an earlier one left: a process that takes memory from the system for every image traps
-into the kernel for every page of it, and on a virtual machine that is up to half of Pillow's time. Two more figures
-tell that apart from the rest. `kept` is Pillow made to keep its memory as a worker does (plain Pillow comes near it
-once it has had a far larger image), and `codec` is libjpeg-turbo with one strict decoding and one encoding and nothing
-else: less than that cannot be had.
+files that both have in memory: medians, the ratio (the middle of three pairs of processes, and the lowest and highest
+of them), and by how much the outputs differ in bytes. Each side is a process of its own as it would run, new for each
+case, so that no case profits from what an earlier one left: a process that takes memory from the system for every image
+traps into the kernel for every page of it, and on a virtual machine that is up to half of Pillow's time. Two more
+figures tell that apart from the rest. `kept` is Pillow made to keep its memory as a worker does (plain Pillow comes
+near it once it has had a far larger image), and `codec` is libjpeg-turbo with one strict decoding and one encoding and
+nothing else: less than that cannot be had.
 
 `pool`: what handing over between processes costs, and two workers against one, beside what two bare loops and two
 processes that share nothing reach on this machine. `memory`: the most that a worker takes for 1, 12 and 50 megapixels,

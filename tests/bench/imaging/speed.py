@@ -26,14 +26,13 @@ def speed(only: str = "") -> bool:
 
 
 def compared(case: Case, folder: Path) -> bool:
-    """Prints the medians of all rounds of some processes of each side; whether the promise held."""
+    """Prints the medians of some processes of each side, each of them the median of its rounds; whether it held."""
     put(folder, case.files)
-    first, taken = rounds(case, folder)
-    for _ in range(1, PROCESSES):
-        taken += rounds(case, folder)[1]
+    first, *others = (medians(case, folder) for _ in range(PROCESSES))
+    taken = [seconds for seconds, _ in (first, *others)]
     ours, pillow, kept, *codec = (statistics.median(side) * 1e3 for side in zip(*taken, strict=True))
-    low, ratio, high = statistics.quantiles(row[1] / row[0] for row in taken)
-    more = first[0] / first[1] - 1
+    low, ratio, high = sorted(row[1] / row[0] for row in taken)
+    more = first[1][0] / first[1][1] - 1
     fast, close = ratio >= case.promise, more <= BYTES
     print(
         f"{case.name:30} {ours:7.2f} ms, Pillow {pillow:7.2f}: {ratio:5.2f} x ({low:.2f} to {high:.2f}; promised "
@@ -44,8 +43,8 @@ def compared(case: Case, folder: Path) -> bool:
     return fast and close
 
 
-def rounds(case: Case, folder: Path) -> tuple[list[int], list[list[float]]]:
-    """Of a new process of each side: the bytes it made, and CPU seconds for an image in as many rounds as take so long.
+def medians(case: Case, folder: Path) -> tuple[list[float], list[int]]:
+    """Of a new process of each side: CPU seconds for an image, the median of about two seconds of turns, and its bytes.
 
     Where a process has its memory makes some per cent of its speed, and it keeps that; so one of each is not enough.
     """
@@ -57,6 +56,6 @@ def rounds(case: Case, folder: Path) -> tuple[list[int], list[list[float]]]:
         first = [side.seconds(folder, case.asked) for side in sides]
         turn = max(seconds for seconds, _ in first) * len(case.files)
         times = max(1, round(TURN_SECONDS / turn))
-        count = max(3, min(20, int(PROCESS_SECONDS / turn / times / len(sides))))
-        taken = [[side.seconds(folder, case.asked, times)[0] for side in sides] for _ in range(count)]
-    return [made for _, made in first], taken
+        rounds = max(3, min(20, int(PROCESS_SECONDS / turn / times / len(sides))))
+        taken = [[side.seconds(folder, case.asked, times)[0] for side in sides] for _ in range(rounds)]
+    return [statistics.median(side) for side in zip(*taken, strict=True)], [made for _, made in first]
