@@ -105,7 +105,7 @@ async def draining(
     completion: Completion | None = None,
     codec: Codec | None = None,
     **given: Any,
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Crew]:
     """Drains as a watcher that has just started, until the end of the context; never waits for an event."""
     values = {"sweep_seconds": 0.05, "shutdown_seconds": 30, "storage": folder.as_uri(), "_env_file": None}
     settings = load(WatcherSettings, **values | given)
@@ -151,6 +151,6 @@ async def draining(
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         tasks.create_task(crew.drain(Wake("start")), name="drain")
         try:
-            yield
+            yield crew
         finally:
             stop.set()

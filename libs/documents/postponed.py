@@ -29,15 +29,19 @@ class Postponed:
     async def put_off(self, ids: Sequence[Document], seconds: float) -> int:
         """Puts off those of `ids` that are pending for `seconds`, and says how many."""
         due = {"$add": ["$$NOW", round(seconds * 1000)]}
-        return await self._change(ids, "pending", [{"$set": {"state": "delayed", "ready_at": due}}])
+        return await self._change(ids, {"state": "pending"}, [{"$set": {"state": "delayed", "ready_at": due}}])
 
     async def bring_back(self, ids: Sequence[Document]) -> int:
-        """Makes those of `ids` pending again that are delayed still, and says how many."""
-        return await self._change(ids, "delayed", [{"$set": {"state": "pending"}}, {"$unset": "ready_at"}])
+        """Makes those of `ids` pending again that are delayed still, and says how many.
 
-    async def _change(self, ids: Sequence[Document], state: str, change: Sequence[Document]) -> int:
+        One that has failed may be waiting for its next try by now, and is left alone.
+        """
+        untried = {"state": "delayed", "error": {"$exists": False}}
+        return await self._change(ids, untried, [{"$set": {"state": "pending"}}, {"$unset": "ready_at"}])
+
+    async def _change(self, ids: Sequence[Document], found: Document, change: Sequence[Document]) -> int:
         async def work(session: Session, piece: Sequence[Document]) -> int:
-            wanted = {"_id": {"$in": list(piece)}, "state": state}
+            wanted = {**found, "_id": {"$in": list(piece)}}
             return (await self._collection.update_many(wanted, change, session=session)).matched_count
 
         return sum(await self._mongo.transact_in_pieces(ids, work))

@@ -26,11 +26,6 @@ class Claim:
     withheld: Sequence[Document] = ()
     exhausted: bool = False
 
-    @property
-    def found_nothing(self) -> bool:
-        """Whether there was nothing where it looked."""
-        return not (self.documents or self.withheld or self.alone or self.outrun)
-
 
 @dataclass(frozen=True, slots=True)
 class Unsure:

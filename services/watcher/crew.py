@@ -19,7 +19,7 @@ from services.watcher.hosts import Hosts
 
 _log = structlog.get_logger()
 _TURN_SECONDS = 10.0
-# Where that is likely all there was: to look again at once would take the processors from what has just begun.
+# Behind a claim that found fewer than it wanted: to look again at once would take the processors from what has begun.
 _LULL_SECONDS = 0.01
 
 
@@ -61,8 +61,8 @@ class Crew:
         self._look_where(wake)
         if wake.cause in {"start", "sweep"}:
             self._next_sweep = 0.0
-        elif wake.cause == "due":
-            await self._documents.images.leases.tend()
+        elif wake.cause == "due" and await self._documents.images.leases.tend():
+            self._frontier.reset()
         found = False
         while not self._stop.is_set:
             # One of many that are idle and only look whether there is new work leaves the sweep to the others.
@@ -113,10 +113,12 @@ class Crew:
         self._frontier.reset()
 
     async def _claim(self, limit: int) -> Claim:
-        start = self._frontier.start()
-        claim, images = await self._claim_from(start, limit)
-        if claim.found_nothing and (far := self._frontier.start(far=True)) != start:
-            claim, images = await self._claim_from(far, limit)
+        claim, images = await self._documents.images.claim(
+            limit,
+            start=self._frontier.start,
+            beside=len(self._holdings.items),
+            shares=self._hosts.shares(self._holdings.working),
+        )
         self._runs_suspect = claim.alone and bool(images)
         for image in images:
             self._holdings.start(image, self._attempts.work, name=f"image {image.request_id}/{image.position}")
@@ -125,7 +127,3 @@ class Crew:
         if claim.first is not None:
             self._frontier.claimed(claim.first)
         return claim
-
-    async def _claim_from(self, start: float | None, limit: int) -> tuple[Claim, list[HeldImage]]:
-        beside, shares = len(self._holdings.items), self._hosts.shares(self._holdings.working)
-        return await self._documents.images.claim(limit, start=start, beside=beside, shares=shares)

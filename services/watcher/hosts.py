@@ -41,14 +41,14 @@ class Hosts:
     share (they take no slot), and more are claimed when half of these have started; and where half of the `slots` wait
     for a codec, a quarter of them is to be free first.
 
-    Where nothing but such images is found among the first 512, and others are among the next 4,096, those behind the
-    first 64 are put off, to see what is behind them: at first after half a second and for ten seconds, and while that
-    brings nothing to light less often and for longer, in the end every eight seconds and for eighty. So a watcher is
-    past two thousand images of hosts that have their share in about two seconds, and reaches past some five thousand;
-    what is behind even more of them waits until these are fewer. Where these hosts have lately answered so fast that as
-    many as were seen are done within five seconds, so long is waited first: to put an image off and bring it back takes
-    as many writes as to claim and complete it, and most of such images are done sooner than that. What was put off
-    comes back as soon as its host has room and nothing else of it is to be seen.
+    Where nothing but such images is found among the first 512, and those of a host that was not seen are among the next
+    4,096, what is behind the first 64 is put off, to see what is behind that: at first after half a second and for ten
+    seconds, and while that brings nothing to light less often and for longer, in the end every eight seconds and for
+    eighty. So a watcher is past two thousand images of hosts that have their share in about two seconds, and reaches
+    past some five thousand; what is behind even more of them waits until these are fewer. Where these hosts have lately
+    answered so fast that as many as were seen are done within five seconds, so long is waited first: to put an image
+    off and bring it back takes as many writes as to claim and complete it, and most of such images are done sooner than
+    that. What was put off comes back as soon as its host has room and nothing else of it is to be seen.
 
     `on_leave` is called when a host has room for another, `on_return` with the lowest rank of what came back.
     """

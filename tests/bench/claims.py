@@ -44,7 +44,7 @@ class Claimer:
 
     async def claim(self, limit: int = IN_FLIGHT) -> int:
         """How many images one claim got."""
-        claim, images = await self._documents.images.claim(limit, start=self._frontier.start())
+        claim, images = await self._documents.images.claim(limit, start=self._frontier.start)
         if claim.first is not None:
             self._frontier.claimed(claim.first)
         return len(images)

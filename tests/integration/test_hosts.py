@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from libs.documents import Documents, HeldImage, NewImage, NewRequest
+from libs.documents import Documents, HeldImage, ImageFailure, NewImage, NewRequest
 from libs.egress import Download, EgressError
 from libs.imaging import Compressed, Options
 from libs.leases import Claim
@@ -334,6 +334,19 @@ async def test_others_are_looked_for_among_so_many(documents: Documents, among: 
     assert first is not None
     assert await documents.postponed.is_before_others({"one"}, first["rank"] + 2, among=among) is hidden
     assert not await documents.postponed.is_before_others({"one", "two", "three"}, first["rank"], among=100)
+
+
+async def test_what_has_failed_since_it_was_put_off_waits_for_its_next_try(documents: Documents) -> None:
+    """It came back by itself and was tried; only what is delayed for its host is brought back before its time."""
+    await submit(documents, {"one": 3})
+    ids = [image["_id"] async for image in documents.mongo.collection("images").find({}, sort=[("rank", 1)])]
+    assert await documents.postponed.put_off(ids[:2], 0) == 2
+    assert await documents.images.leases.promote() == 2
+    _, [first] = await documents.images.claim(1)
+    assert await documents.images.retry(first, ImageFailure("http_503", "not now"), 60, charge=0)
+    assert await documents.postponed.put_off(ids[1:], 60) == 2
+    assert await documents.postponed.bring_back(ids) == 2
+    assert sorted((await states(documents)).values()) == ["delayed", "pending", "pending"]
 
 
 async def test_claims_go_back_to_where_images_that_were_put_off_stand(documents: Documents) -> None:

@@ -8,7 +8,9 @@ from uuid import uuid4
 
 import aiohttp
 
+from libs.changestream import Wake
 from libs.documents import Documents, ImageFailure, NewImage, NewRequest, Output, Request, Row
+from libs.egress import Download, EgressError
 from libs.mongo import Mongo
 from libs.storage import open_storage
 from tests.processes import environment, started
@@ -192,6 +194,36 @@ async def test_a_watcher_with_every_slot_taken_still_sweeps(documents: Documents
         await until(back, "what was due or lost is pending again")
         assert (await closed(documents, done)).status == "completed"
         downloads.gate.set()
+
+
+class FailingOnce(Downloads):
+    """The first download of all comes to nothing, after a while in which claims go on."""
+
+    async def download(self, url: str, *, max_bytes: int, total_seconds: float) -> Download:
+        """The URL as a body, but for the first."""
+        if self.started.empty():
+            self.started.put_nowait(url)
+            await asyncio.sleep(0.5)
+            raise EgressError("http_503", "not now", retryable=True)
+        return await super().download(url, max_bytes=max_bytes, total_seconds=total_seconds)
+
+
+async def test_a_try_that_is_due_is_made_though_claims_have_gone_past_it(documents: Documents, tmp_path: Path) -> None:
+    """More than two seconds ago, and with no sweep to find it."""
+    urls = [f"http://h/{number}" for number in range(2)]
+    request_id = await submit(documents, urls)
+    downloads = FailingOnce(*urls)
+
+    async def is_due() -> bool:
+        found = await states(documents)
+        return set(found.values()) == {"delayed", "completed"} and await documents.images.leases.next_due_seconds() == 0
+
+    async with draining(
+        documents, tmp_path, downloads, in_flight=1, host_in_flight=1, sweep_seconds=3600, retry_seconds=6
+    ) as crew:
+        await until(is_due, "the first is to be tried again")
+        assert await crew.drain(Wake("due"))
+        assert (await closed(documents, request_id)).status == "completed"
 
 
 async def test_a_suspect_runs_with_nothing_beside_it(documents: Documents, tmp_path: Path) -> None:
