@@ -100,6 +100,5 @@ class Briefs:
 
     async def _mark(self, request_id: str) -> None:
         await asyncio.sleep(_MARK_SECONDS)
-        started = await patiently(partial(self._requests.start, request_id))
-        if not started and request_id in self._known:
-            self._unmarked.add(request_id)  # its next image tries again
+        while not await patiently(partial(self._requests.start, request_id)):
+            pass  # it is locked, and half a second has passed
