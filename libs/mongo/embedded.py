@@ -20,6 +20,7 @@ from libs.runtime.tether import tethered
 _log = structlog.get_logger()
 _SET_NAME = "darkroom"
 _ALREADY_INITIALIZED = 23
+_RESTART_SECONDS = 1.0
 # One machine: a silent member is a dead one. When the primary dies, its followers look for another member to follow at
 # once and then each second, and there is no majority to write to until one has found the new primary. An election 1.4
 # to 1.6 s after the death, and a heartbeat that tells of what the new primary has written, come before the look at 2 s.
@@ -131,6 +132,24 @@ class EmbeddedMongo:
             if member.process.returncode is not None:
                 raise MongodFailedError(await _why(member.process, member.log))
             await asyncio.sleep(0.02)
+
+    async def keep_running(self) -> None:
+        """Starts members again that end, where they were, until it is cancelled.
+
+        Raises:
+            MongodFailedError: one does not start again.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for member in self.running:
+                tasks.create_task(self._keep_running(member), name=f"keep member {member.number}")
+
+    async def _keep_running(self, member: Member) -> None:
+        while member.process is not None:
+            code = await member.process.wait()
+            _log.error("mongod.died", code=code, log=str(member.log), restart_in_seconds=_RESTART_SECONDS)
+            await asyncio.sleep(_RESTART_SECONDS)
+            await self.start_member(member)
+            _log.info("mongod.running", port=member.port)
 
     async def _form_set(self) -> None:
         client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(

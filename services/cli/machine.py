@@ -1,5 +1,6 @@
 """A whole Darkroom as processes of this machine: its MongoDB and a fleet of services."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -29,16 +30,18 @@ class Machine:
         self._embedded = None if connection_string else EmbeddedMongo(mongo_folder)
         self._stop_seconds = stop_seconds
         self._supervisor: Supervisor | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self.connection_string = connection_string or ""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[dict[str, str]]:
         """Enters when everything is ready, with the URLs of the services by name.
 
-        Leaving stops the services, and MongoDB after them, since they write down what they give back.
+        A MongoDB of its own is started again when it ends. Leaving stops the services, and MongoDB after them, since
+        they write down what they give back.
 
         Raises:
-            MongodNotFoundError, MongodFailedError: there is no MongoDB to run on.
+            MongodNotFoundError, MongodFailedError: there is no MongoDB to run on, or none any more.
             ServiceRefusedError, ServiceBrokenError: a service cannot run with its settings, or not at all.
         """
         async with self._database():
@@ -54,7 +57,13 @@ class Machine:
             return
         async with self._embedded:
             self.connection_string = self._embedded.uri
-            yield
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    self._keeping = tasks.create_task(self._embedded.keep_running(), name="keep mongod")
+                    yield
+                    self._keeping.cancel()
+            except BaseExceptionGroup as errors:
+                raise _first(errors) from None
 
     @property
     def killed(self) -> set[str]:
@@ -63,9 +72,16 @@ class Machine:
 
     def kill(self) -> None:
         """Kills everything at once."""
+        if self._keeping:
+            self._keeping.cancel()
         if self._supervisor:
             self._supervisor.kill()
         for member in self._embedded.running if self._embedded else ():
             if member.process:
                 with suppress(ProcessLookupError):
                     os.killpg(member.process.pid, signal.SIGKILL)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first error of a group, or of groups in it."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -47,7 +47,8 @@ class ProblemError(Exception):
     def of_catalogue(cls, error: InvalidCatalogueError) -> "ProblemError":
         """The refusal of a CSV."""
         first = error.problems[0]
-        more = "" if len(error.problems) == 1 else f" (and {len(error.problems) - 1} more problems)"
+        others = len(error.problems) - 1
+        more = f" (and {others} more problem{'s' if others > 1 else ''})" if others else ""
         return cls(422, error.code, f"line {first.line}: {first.detail}{more}", problems=error.problems, closes=True)
 
     @classmethod

@@ -62,6 +62,20 @@ async def test_ctrl_c_ends_every_process_and_the_next_up_serves_the_old_results(
         assert await second.stop(signal.SIGTERM) == 0
 
 
+async def test_a_mongod_that_dies_is_started_again(tmp_path: Path) -> None:
+    """On its port, so that the services find it, and what is submitted then is done."""
+    csv = tmp_path / "products.csv"
+    async with served({"a.jpg": photograph()}) as sources, up(folder=tmp_path) as running:
+        csv.write_text(HEADER + f"1,A,{sources.link('a.jpg')}\n")
+        [mongod] = [process for process in running.family() if "mongod" in process.name()]
+        mongod.kill()
+        await running.logged("mongod.died", 1)
+        await running.logged("mongod.running", 1)
+        done = await darkroom("submit", "products.csv", "--wait", "--url", running.url, folder=tmp_path)
+        assert done.code == 0, done.err
+        assert await running.stop() == 0
+
+
 async def test_a_second_up_on_the_folder_is_refused(tmp_path: Path, mongo_uri: str) -> None:
     """It says what to do, and the first goes on."""
     settings = {"MONGO_CONNECTION_STRING": mongo_uri, "DATABASE_NAME": f"e2e_{tmp_path.name}"[:60]}
