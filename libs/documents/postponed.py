@@ -6,7 +6,10 @@ from libs.mongo import Collection, Document, Mongo, Session
 
 
 class Postponed:
-    """Pending images become delayed and pending again, at no charge; what a transaction holds is passed over."""
+    """Pending images become delayed and pending again, at no charge, where that brings others to the front.
+
+    What a transaction holds is passed over.
+    """
 
     def __init__(self, mongo: Mongo) -> None:
         self._mongo = mongo

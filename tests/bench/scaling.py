@@ -171,7 +171,7 @@ async def scale(kind: Kind) -> bool:
                 await kind.load(documents, host, 0, range(work, 2 * work))
                 ceilings = []
                 for _ in range(CEILING_WINDOWS):
-                    rate, most, taken = await bench.measure()
+                    rate, _, taken = await bench.measure()
                     ceilings.append(rate)
                     print(f"ceiling, {REPLICAS[-1]} without the pause: {rate:6.1f} {kind.unit}/s; {_cores(taken)}")
             finally:
