@@ -23,6 +23,7 @@ _LOOK_SECONDS = 0.25
 _REMEMBERED = 4096
 _BACKLOG = 64
 _WAITING_SHARES = 2
+_FEW = 64  # hosts; of more than that, no claim has more than a share of one
 _WAITING_SECONDS = 0.5
 
 
@@ -90,7 +91,8 @@ class Hosts:
     def shares(self, working: Iterable[HeldImage]) -> Shares:
         """What may be claimed beside what is worked on."""
         counts = self._by_host(working)
-        held = {host: self._each - self._room(host, count) for host, count in counts.items()}
+        fast = self._answered if len(self._answered) <= _FEW else ()
+        held = {host: self._each - self._room(host, counts[host]) for host in {*counts, *fast}}
         return Shares("host", self._each, held, passing=self._passing)
 
     def limit(self, free: int, working: Collection[HeldImage]) -> int:
