@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from libs.mongo import EmbeddedMongo, Mongo
@@ -65,14 +66,22 @@ async def step_down(member: Member) -> None:
 
 
 async def come_back(embedded: EmbeddedMongo, member: Member) -> None:
-    """Starts a killed member again; every member is then primary or follows it."""
+    """Starts a killed member again; every member has then what the primary writes.
+
+    One that had writes of its own says that it is a secondary, finds out only later that it must take them back, and
+    can until then neither confirm a write nor vote: with another one killed, there is no majority meanwhile.
+    """
     if member.process is None or member.process.returncode is not None:
         await embedded.start_member(member)
+    every = {"w": len(embedded.running), "wtimeout": 1000}
 
     async def whole() -> bool:
         async with connected_to(await primary_of(embedded)) as mongo:
-            status = await mongo.client.admin.command("replSetGetStatus")
-        return sorted(other["stateStr"] for other in status["members"]) == ["PRIMARY", "SECONDARY", "SECONDARY"]
+            try:
+                noted = await mongo.client.admin.command("appendOplogNote", 1, data={}, writeConcern=every)
+            except PyMongoError:  # an election
+                return False
+        return "writeConcernError" not in noted
 
     await until(whole, "the set is whole")
 

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
-from standardwebhooks.webhooks import Webhook
 
 from libs.documents import Documents
 from libs.mongo import Document
 from tests.chaos.workload import Upload, World
-from tests.processes import SECRET
 
 
 async def open_requests(documents: Documents) -> int:
@@ -91,10 +89,9 @@ def _output_problems(storage: Path, name: str | None) -> list[str]:
 
 
 def _webhook_problems(accepted: Mapping[str, Upload], world: World) -> list[str]:
-    found: list[str] = []
+    found = [f"a webhook without a valid signature: {wrong}" for wrong in world.unsigned]
     ids: dict[str, set[str]] = {}
     for received in world.received:
-        Webhook(SECRET).verify(received.body, dict(received.headers))
         ids.setdefault(json.loads(received.body)["request_id"], set()).add(received.headers["webhook-id"])
     found.extend(f"{request_id}: no webhook came" for request_id in accepted if request_id not in ids)
     found.extend(f"{request_id}: webhooks under {len(some)} ids" for request_id, some in ids.items() if len(some) > 1)

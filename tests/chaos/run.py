@@ -13,6 +13,7 @@ import aiohttp
 
 from libs.documents import Documents
 from libs.mongo import EmbeddedMongo, Mongo
+from tests import primaries
 from tests.chaos import oracle
 from tests.chaos.fleet import Replica
 from tests.chaos.workload import Upload, World, outside, submit, uploads
@@ -144,13 +145,8 @@ async def _break_things(
 
 
 async def _kill_primary(embedded: EmbeddedMongo) -> None:
-    mongo = Mongo.connect(embedded.uri, "admin", operation_seconds=30)
-    primary = (await mongo.client.admin.command("hello"))["primary"]
-    mongo.close()
-    [member] = [member for member in embedded.running if member.address == primary]
-    if member.process is not None:
-        member.process.kill()
-        await member.process.communicate()
+    member = await primaries.primary_of(embedded)
+    await primaries.kill(member)
     await asyncio.sleep(4)
     await embedded.start_member(member)
 

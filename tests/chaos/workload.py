@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import web
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from libs.runtime.health import serve_app
+from tests.processes import SECRET
 from tests.receivers import Received
 from tests.sources import photograph
 
@@ -24,10 +26,14 @@ _PICTURES = 64
 
 @dataclass(slots=True)
 class World:
-    """The outside: an image host and a webhook receiver on loopback."""
+    """The outside: an image host and a webhook receiver on loopback.
+
+    `unsigned` is what was wrong with the webhooks that bore no valid signature when they came.
+    """
 
     url: str = ""
     received: list[Received] = field(default_factory=list)
+    unsigned: list[str] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     fetched: Counter[str] = field(default_factory=Counter)
 
@@ -70,6 +76,10 @@ async def outside(rng: random.Random) -> AsyncIterator[World]:
         if webhook_id not in world.refused and rng.random() < _REFUSED_SHARE:
             world.refused[webhook_id] += 1
             return web.Response(status=503)
+        try:
+            Webhook(SECRET).verify(body, headers)  # here: five minutes later it would be too old
+        except WebhookVerificationError as error:
+            world.unsigned.append(f"{webhook_id}: {error}")
         world.received.append(Received(headers, body))
         return web.Response(status=204)
 
