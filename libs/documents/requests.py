@@ -170,12 +170,12 @@ class Requests:
         to be cancelled or removed, two where it has to wait for one; so it never keeps its caller from other work for
         long.
         """
-        deadline = time.monotonic() + _SWEEP_SECONDS
-        closed = []
+        left, closed = _SWEEP_SECONDS, []
         for document in await self._open_requests():
+            began = time.monotonic()
             try:
                 with pymongo.timeout(_STEP_SECONDS):
-                    status = await self._bring_on(document, deadline)
+                    status = await self._bring_on(document, began + left)
             except PyMongoError as error:
                 if isinstance(error, ServerSelectionTimeoutError) or not error.timeout:
                     raise
@@ -184,6 +184,8 @@ class Requests:
                 _log.info("request.sweep_later", request_id=document["_id"], error=repr(error)[:300])
                 self._swept = document["created_at"] + _MILLISECOND
                 break
+            if not document["loaded"] or document["status"] == "cancelled":  # the others have no images to clear
+                left -= time.monotonic() - began
             if status:
                 closed.append((document["_id"], status))
         return closed

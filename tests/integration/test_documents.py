@@ -21,6 +21,7 @@ from libs.documents import (
 )
 from libs.mongo import Mongo
 from tests.commits import BehindCommit
+from tests.fail_points import held_command
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 OUTPUT = Output(name="a" * 64 + ".jpg", bytes=40, source_bytes=100, width=4, height=3, format="jpeg")
@@ -334,6 +335,15 @@ async def test_sweeps_get_round_to_every_open_request(documents: Documents) -> N
     await documents.requests.collection.update_one({"_id": request_id}, {"$set": {"status": "cancelled"}})
     closed = [await documents.requests.sweep() for _ in range(4)]
     assert [one for some in closed for one in some] == [(request_id, "cancelled")]
+
+
+async def test_a_sweep_has_its_time_for_images_whatever_the_requests_before_them_take(documents: Documents) -> None:
+    """A look at an older request takes longer than it may spend on images, and a cancellation is finished still."""
+    await accept(documents, [new_images(2)])
+    request_id = await accept(documents, [new_images(2)])
+    await documents.requests.collection.update_one({"_id": request_id}, {"$set": {"status": "cancelled"}})
+    async with held_command(documents.mongo, "find", app="darkroom", collection="progress"):
+        assert await documents.requests.sweep() == [(request_id, "cancelled")]
 
 
 async def test_a_sweep_leaves_out_no_request_made_in_the_same_millisecond(documents: Documents) -> None:
