@@ -1,5 +1,6 @@
 """Holds a process inside one of its MongoDB commands, so that it can be killed or frozen there."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -52,3 +53,30 @@ async def short_transactions(mongo: Mongo, seconds: int) -> AsyncIterator[None]:
         yield
     finally:
         await admin.command({"setParameter": 1, "transactionLifetimeLimitSeconds": before["was"]})
+
+
+@asynccontextmanager
+async def write_under_way(mongo: Mongo) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """A write that has its place in the order of all writes and is not done yet.
+
+    No majority has any later one before it is done: await what this gives, or leave the context.
+    """
+    admin, slow = mongo.client.admin, mongo.collection("slow")
+    await slow.insert_one({"_id": 1})
+    point = {"configureFailPoint": "hangAfterCollectionInserts", "data": {"collectionNS": slow.full_name}}
+    before = await admin.command({**point, "mode": "alwaysOn"})
+
+    async def write() -> None:
+        await slow.insert_one({"_id": 2})
+
+    async def end() -> None:
+        await admin.command({**point, "mode": "off"})
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(write(), name="a write under way")
+        try:
+            reached = {"waitForFailPoint": point["configureFailPoint"], "timesEntered": before["count"] + 1}
+            await admin.command({**reached, "maxTimeMS": 60_000})
+            yield end
+        finally:
+            await end()

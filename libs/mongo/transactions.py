@@ -64,7 +64,9 @@ class Transaction:
         session: AsyncIOMotorClientSession,
         work: Callable[[AsyncIOMotorClientSession], Coroutine[Any, Any, ResultT]],
     ) -> ResultT:
-        session.start_transaction(ReadConcern("snapshot"), WriteConcern("majority"), ReadPreference.PRIMARY)
+        # Not "snapshot": that reads as of before the earliest write that is still under way anywhere, so that what the
+        # caller has just found or claimed would not be there. By the commit a majority has what was read here too.
+        session.start_transaction(ReadConcern("majority"), WriteConcern("majority"), ReadPreference.PRIMARY)
         try:
             result = await work(session)
         except BaseException:

@@ -26,6 +26,7 @@ from libs.documents import (
 )
 from libs.mongo import Mongo, patiently
 from tests.commits import BehindCommit
+from tests.fail_points import held_command, write_under_way
 
 FINISHERS = 8
 BATCH = 3
@@ -275,3 +276,19 @@ async def test_a_request_finished_whole_and_cancelled_at_the_same_time_is_closed
             statuses.append(request.status)
     assert set(statuses) <= {"cancelled", "completed_with_errors"}
     assert sorted(closed) == sorted(map(str, ids))
+
+
+async def test_an_outcome_counts_although_a_write_from_before_its_claim_is_under_way(
+    mongo: Mongo, documents: Documents
+) -> None:
+    """The claim waits for no majority, and no majority can have it yet; its holder has it."""
+    request_id = uuid4()
+    await documents.requests.accept(new_request(1), [new_images(0, 1)], request_id)
+    async with write_under_way(mongo) as end_it, asyncio.TaskGroup() as tasks:
+        [image] = await claim_all(documents)
+        async with held_command(mongo, "commitTransaction", app="darkroom", seconds=0.1) as reached:
+            writing = tasks.create_task(documents.outcomes.write([(image, outcome_of(image))]), name="finisher")
+            await reached()
+        await end_it()
+    assert writing.result().images == [image]
+    assert await documents.requests.close_if_done(str(request_id), 1) == "failed"

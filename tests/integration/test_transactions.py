@@ -1,11 +1,13 @@
-"""Transactions whose commit errs, and whose server goes, on a real MongoDB."""
+"""Transactions whose commit errs, whose server goes, and what they see, on a real MongoDB."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pymongo.errors import PyMongoError
 
 from libs.mongo import EmbeddedMongo, Mongo, Session
+from tests.fail_points import write_under_way
 
 
 async def test_a_transaction_whose_commit_meets_a_write_conflict_is_repeated(mongo: Mongo) -> None:
@@ -51,3 +53,18 @@ async def test_a_transaction_without_a_server_ends_and_is_not_repeated_hotly(tmp
             await mongo.transaction(work)
         assert runs < 50
         mongo.close()
+
+
+async def test_a_transaction_sees_what_was_written_while_an_earlier_write_is_under_way(mongo: Mongo) -> None:
+    """Although no majority can have it before the earlier one: what was just claimed, or found, is there."""
+    work, seen = mongo.collection("work", durable=False), list[Any]()
+    await work.insert_one({"_id": 1})
+    async with write_under_way(mongo) as end_it:
+
+        async def look(session: Session) -> None:
+            seen.append(await work.find_one({"_id": 1}, session=session))
+            await end_it()  # or the commit would wait for it
+
+        await work.update_one({"_id": 1}, {"$set": {"state": "processing"}})
+        await mongo.transaction(look)
+    assert seen == [{"_id": 1, "state": "processing"}]
