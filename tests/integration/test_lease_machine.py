@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
@@ -63,6 +64,23 @@ class LeaseMachine(RuleBasedStateMachine):
             ]
             self.run(self.collection.insert_many(fresh))
             self.model |= new
+
+    @rule(target=claims, name=HOLDERS, ranks=st.sets(st.integers(0, 7), min_size=1, max_size=3))
+    def add_held(self, name: str, ranks: set[int]) -> Any:
+        """New work arrives in the hands of its holder."""
+        new = [Model(rank) for rank in ranks if rank not in self.model]
+        if not new:
+            return multiple()
+        fresh = [{"_id": one.rank, "rank": one.rank, "attempts": 0, "lost_leases": 0} for one in new]
+        documents = self.holders[name].leased(fresh, datetime.now(UTC))
+        self.run(self.collection.insert_many(documents))
+        token = documents[0]["lease"]["token"]
+        for one in new:
+            one.state, one.token, one.holder = "processing", token, name
+            self.model[one.rank] = one
+        held = Held(name, token, tuple(one.rank for one in new))
+        self.claimed.append(held)
+        return held
 
     # What holders do.
 

@@ -97,6 +97,23 @@ async def test_what_was_touched_since_it_was_found_is_not_claimed_as_it_was(mong
     ]
 
 
+async def test_what_is_inserted_as_leased_is_held_as_if_it_had_been_claimed(mongo: Mongo) -> None:
+    """Nobody else claims it, its holder renews it, and when its lease has ended it is taken back."""
+    holder, work = leases(mongo), mongo.collection("work")
+    now = (await work.database.command("hello"))["localTime"]
+    fresh = [{"_id": rank, "rank": rank, "state": "pending", "attempts": 0, "lost_leases": 0} for rank in (1, 2)]
+    documents = holder.leased(fresh, now)
+    token = documents[0]["lease"]["token"]
+    assert [holder.claimed_at(document) for document in documents] == [now, now]
+    assert holder.leased(fresh, now)[0]["lease"]["token"] != token
+    await work.insert_many(documents)
+    assert (await leases(mongo, holder="two").claim(2)).documents == []
+    assert await holder.renew({token}, [1, 2]) == 2
+    await expire(mongo)
+    assert await leases(mongo, holder="two").reap() == 2
+    assert await holder.renew({token}, [1, 2]) == 0
+
+
 async def test_two_claimers_never_hold_the_same_document(mongo: Mongo) -> None:
     """Claims at the same time share the work without overlap, and leave nothing."""
     await add(mongo, *range(200))
