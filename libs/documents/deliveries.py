@@ -1,6 +1,8 @@
 """Deliveries: one per request, event and endpoint, from its announcement to its last attempt."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
 from pymongo import UpdateOne
 
@@ -25,6 +27,13 @@ _ATTEMPTS_KEPT = 20
 _AHEAD = 16
 _FIELDS = Fields("rank", "next_attempt_at", "attempts_made")
 _FINISH = Finish(DELAYED, due=_FIELDS.due, ended="ended_at", history="attempts", kept=_ATTEMPTS_KEPT)
+
+
+class Announced(NamedTuple):
+    """The requests that were announced, and those of their deliveries that are held by that."""
+
+    request_ids: set[str]
+    held: list[Delivery]
 
 
 class Deliveries:
@@ -52,30 +61,45 @@ class Deliveries:
         await self._collection.create_indexes(self.leases.indexes())
 
     async def announce(
-        self, deliveries: Mapping[str, Sequence[NewDelivery]], failures: Mapping[str, Sequence[str]] | None = None
-    ) -> set[str]:
+        self,
+        deliveries: Mapping[str, Sequence[NewDelivery]],
+        failures: Mapping[str, Sequence[str]] | None = None,
+        *,
+        beginning: AbstractSet[str] = frozenset(),
+    ) -> Announced:
         """Makes the deliveries of closed requests, by request, each exactly once, in one transaction if it can be.
 
         `failures` has the endpoints that are to be told of each failed image of a request; see `Failures`. Gives the
         requests that were announced here, and not by another before. What another is announcing now, or was when it was
         killed, is passed over.
+
+        Those whose webhook-id is in `beginning` are claimed by that, so that their attempts can begin when this
+        returns. Where it does not, as with an error or a kill, their leases end, and others attempt them.
         """
         telling = failures or {}
 
-        async def work(session: Session, request_ids: Sequence[str]) -> set[str]:
-            announced = await self._requests.mark_announced(request_ids, session)
-            await self.add([new for request_id in announced for new in deliveries[request_id]], session)
-            begun = {request_id: telling[request_id] for request_id in announced if request_id in telling}
+        async def work(session: Session, request_ids: Sequence[str]) -> Announced:
+            marked = await self._requests.mark_announced(request_ids, session)
+            if not marked:
+                return Announced(set(), [])
+            new = [document_of(one) for request_id in marked for one in deliveries[request_id]]
+            waiting = [document for document in new if document["_id"] not in beginning]
+            now = min(marked.values())
+            held = self.leases.leased((document for document in new if document["_id"] in beginning), now)
+            await self._insert([*held, *waiting], session)
+            begun = {request_id: telling[request_id] for request_id in marked if request_id in telling}
             await self.failures.begin(begun, session)
-            return announced
+            return Announced(set(marked), [delivery_of(document, now) for document in held])
 
         pieces = await self._mongo.transact_in_pieces(list(deliveries), work)
-        return set().union(*pieces)
+        return Announced(
+            {request_id for piece in pieces for request_id in piece.request_ids},
+            [delivery for piece in pieces for delivery in piece.held],
+        )
 
     async def add(self, deliveries: Sequence[NewDelivery], session: Session) -> None:
         """Makes these deliveries inside the caller's transaction, which fails where one of them is there already."""
-        if deliveries:
-            await self._collection.insert_many([document_of(new) for new in deliveries], session=session)
+        await self._insert([document_of(new) for new in deliveries], session)
 
     async def queue(self, deliveries: Sequence[NewDelivery], session: Session | None = None) -> None:
         """Makes deliveries that no closed request brings about; notifiers find them within about a second.
@@ -115,6 +139,10 @@ class Deliveries:
         found = await self._collection.find({"_id": {"$in": ids}}, {"recorded": 1}).to_list(None)
         recorded = {document["_id"]: document.get("recorded") for document in found}
         return [recorded.get(ending.delivery.webhook_id) == ending.delivery.token for ending in endings]
+
+    async def _insert(self, documents: Sequence[Document], session: Session) -> None:
+        if documents:
+            await self._collection.insert_many(documents, session=session)
 
     async def of_request(self, request_id: str) -> list[Delivery]:
         """Every delivery of a request."""

@@ -273,16 +273,22 @@ class Requests:
         found = await self._collection.find(wanted, sort=[("completed_at", 1)], limit=limit).to_list(None)
         return [_request(document) for document in found]
 
-    async def mark_announced(self, request_ids: Iterable[str], session: Session) -> set[str]:
+    async def mark_announced(self, request_ids: Sequence[str], session: Session) -> dict[str, datetime]:
         """Inside the caller's transaction: those whose deliveries the caller, and nobody else, may make.
 
-        Another transaction that marks one of them first makes this one conflict.
+        Gives for each when it was marked, by the server's clock. Another transaction that marks one of them first makes
+        this one conflict.
         """
         wanted = {"_id": {"$in": list(request_ids)}, "announced": False}
-        found = await self._collection.find(wanted, {"_id": 1}, session=session).to_list(None)
-        if found:
-            await self._collection.update_many(wanted, {"$set": {"announced": True}}, session=session)
-        return {document["_id"] for document in found}
+        change, marked = {"$set": {"announced": True}}, {"now": "$$NOW"}
+        if len(request_ids) == 1:  # a round trip less, where somebody may be waiting for just this
+            only = await self._collection.find_one_and_update(wanted, change, marked, session=session)
+            found = [only] if only else []
+        else:
+            found = await self._collection.find(wanted, marked, session=session).to_list(None)
+            if found:
+                await self._collection.update_many(wanted, change, session=session)
+        return {document["_id"]: document["now"] for document in found}
 
 
 def _closing(status: str, counts: Counts) -> list[Document]:

@@ -8,6 +8,7 @@ from libs.documents import Documents, Endpoint, FailedImage, NewDelivery, Reques
 from libs.runtime import metrics
 from libs.runtime.lifecycle import Stop
 from libs.runtime.trace import trace_id
+from services.notifier.courier import Courier
 from services.notifier.event import IMAGE_FAILED, event_of, image_event_of, type_of
 
 _log = structlog.get_logger()
@@ -22,10 +23,14 @@ class Announcer:
     A request becomes a delivery to its own `webhook_url` and one to each endpoint that is enabled and wants the event
     at that moment, all in one transaction. Where an endpoint lists `image.failed`, the failed images follow from then
     on, in chunks, each in a transaction; whoever is killed between two of them leaves the rest to others.
+
+    What `courier` has room for it is to attempt at once: it is claimed by its announcement. Without a courier all is
+    left to others.
     """
 
-    def __init__(self, documents: Documents, *, base_url: str, stop: Stop) -> None:
+    def __init__(self, documents: Documents, *, base_url: str, stop: Stop, courier: Courier | None = None) -> None:
         self._documents = documents
+        self._courier = courier
         self._base_url = base_url
         self._stop = stop
         self._looks = True
@@ -91,12 +96,22 @@ class Announcer:
         deliveries: Mapping[str, Sequence[NewDelivery]],
         failures: Mapping[str, Sequence[str]],
     ) -> int:
-        announced = await self._documents.deliveries.announce(deliveries, failures)
+        announced = await self._announced(deliveries, failures)
         self._looks |= bool(announced.intersection(failures))
         for request in requests:
             if request.id in announced:
                 self._note(request, len(deliveries[request.id]))
         return len(announced)
+
+    async def _announced(
+        self, deliveries: Mapping[str, Sequence[NewDelivery]], failures: Mapping[str, Sequence[str]]
+    ) -> set[str]:
+        if self._courier is None or self._stop.is_set:
+            return (await self._documents.deliveries.announce(deliveries, failures)).request_ids
+        with self._courier.room.kept([new for some in deliveries.values() for new in some]) as beginning:
+            announced = await self._documents.deliveries.announce(deliveries, failures, beginning=beginning)
+            self._courier.start(announced.held)
+        return announced.request_ids
 
     def _deliveries(self, request: Request, endpoints: Sequence[Endpoint]) -> list[NewDelivery]:
         own = [event_of(request, request.webhook_url, base_url=self._base_url)] if request.webhook_url else []

@@ -19,6 +19,7 @@ from services.notifier.credit import Credit
 from services.notifier.directory import Directory
 from services.notifier.ledger import Ledger
 from services.notifier.reputation import Reputation
+from services.notifier.room import Room
 from services.notifier.rounds import Rounds
 from services.notifier.sender import Poster, Sender
 from services.notifier.settings import NotifierSettings
@@ -72,16 +73,19 @@ async def serve(
             on_change=metrics.IN_FLIGHT.labels("notifier").set,
         )
         await stack.enter_async_context(holdings.running())
+        breaker = breaker or Breaker()
+        credit = Credit(max(1, settings.webhook_in_flight // 16), max(1, settings.webhook_in_flight // 4))
         courier = Courier(
             deliveries,
             Sender(poster or session, total_seconds=settings.webhook_seconds),
             ledger,
             holdings,
+            Room(holdings, breaker, credit),
             directory=directory,
             throttle=Throttle(documents.addressees),
-            breaker=breaker or Breaker(),
+            breaker=breaker,
             reputation=reputation,
-            credit=Credit(max(1, settings.webhook_in_flight // 16), max(1, settings.webhook_in_flight // 4)),
+            credit=credit,
             schedule=settings.webhook_schedule,
             stop=process.stop,
         )
@@ -96,7 +100,7 @@ async def serve(
             health=health,
             on_ready=lambda: process.announce(settings.local_url(port)),
         )
-        announcer = Announcer(documents, base_url=settings.base_url(), stop=process.stop)
+        announcer = Announcer(documents, base_url=settings.base_url(), stop=process.stop, courier=courier)
         rounds = Rounds(
             deliveries,
             announcer,

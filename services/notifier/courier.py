@@ -3,8 +3,7 @@
 import asyncio
 import random
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,6 +23,7 @@ from services.notifier.directory import Directory
 from services.notifier.ledger import Ledger
 from services.notifier.recipient import Recipient
 from services.notifier.reputation import Reputation
+from services.notifier.room import Room
 from services.notifier.sender import INTERNAL, Outcome, Sender
 from services.notifier.throttle import Throttle
 
@@ -35,7 +35,7 @@ _WORTH_A_CLAIM = 16
 
 
 class Courier:
-    """Delivers what `holdings` has slots for.
+    """Delivers what there is `room` for in `holdings`.
 
     No host gets more attempts at once than `credit` gives it, so one that hangs leaves the others their slots.
     `schedule` has the pauses in seconds between attempts. What may not be attempted yet, by `breaker` or `throttle`, is
@@ -48,6 +48,7 @@ class Courier:
         sender: Sender,
         ledger: Ledger,
         holdings: Holdings[Delivery],
+        room: Room,
         *,
         directory: Directory,
         throttle: Throttle,
@@ -62,6 +63,7 @@ class Courier:
         self._sender = sender
         self._ledger = ledger
         self._holdings = holdings
+        self.room = room
         self._directory = directory
         self._throttle = throttle
         self._breaker = breaker
@@ -84,31 +86,35 @@ class Courier:
     async def _refill(self) -> None:
         while not self._stop.is_set:
             await self._holdings.wait()
-            await patiently(self.fill)
+            if not self.room.is_idle:
+                await patiently(self.fill)
 
     async def fill(self) -> bool:
         """Starts deliveries until none is left, every slot is taken or every host has its share; true when any."""
         found = False
         async with self._filling:
-            while self._holdings.free and not self._stop.is_set:
+            while self.room.free > 0 and not self._stop.is_set:
+                self.room.looking()
                 await self._clear()
                 await self._let_slots_gather()
-                running = Counter(delivery.endpoint for delivery in self._holdings.working)
-                few = self._credit.few
-                claimed = await self._deliveries.claim(
-                    self._holdings.free, each=few, running=self._breaker.taken(self._credit.taken(running), few)
-                )
+                taken = self.room.taken
+                claimed = await self._deliveries.claim(self.room.free, each=self.room.each, running=taken)
                 if not claimed:
+                    self.room.looked(taken)
                     break
                 found = True
-                for delivery in claimed:
-                    self._holdings.start(delivery, self._deliver, name=f"delivery {delivery.webhook_id}")
+                self.start(claimed)
         return found
+
+    def start(self, claimed: Iterable[Delivery]) -> None:
+        """Starts what was claimed, and had room."""
+        for delivery in claimed:
+            self._holdings.start(delivery, self._deliver, name=f"delivery {delivery.webhook_id}")
 
     async def _let_slots_gather(self) -> None:
         """Under load, waits up to a hundredth of a second: a claim costs about the same for one as for sixteen."""
         now = time.monotonic()
-        if self._holdings.free < _WORTH_A_CLAIM and now < self._claim_at:
+        if self.room.free < _WORTH_A_CLAIM and now < self._claim_at:
             await asyncio.sleep(self._claim_at - now)
         self._claim_at = time.monotonic() + _PACE_SECONDS
 

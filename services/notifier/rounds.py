@@ -52,7 +52,8 @@ class Rounds:
         tended = await self._sweep() if sweeps and time.monotonic() >= self._next_sweep else 0
         # What is announced is started at once: what was there before is being started whenever a slot comes free.
         announced = await self._announcer.announce()
-        started = await self._courier.fill()
+        # Mostly by its announcement: nothing is left then.
+        started = not (announced and self._courier.room.is_idle) and await self._courier.fill()
         told = await self._announcer.tell()
         return bool(tended or announced or started or told)
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from libs.documents import Delivery
+from libs.documents import Delivery, Documents
 from libs.mongo import Mongo
+from services.notifier.event import event_of
 from tests.fail_points import held_command, short_transactions
 from tests.held_notifier import STEPS
 from tests.holding import held
@@ -20,19 +22,29 @@ ONE_AT_A_TIME = {"DARKROOM_WEBHOOK_IN_FLIGHT": "1"}
 WOKEN_BY_EVENTS = {"DARKROOM_SWEEP_SECONDS": "3600"}
 
 
+async def queue_request(documents: Documents, webhook_url: str) -> str:
+    """A closed request of which the news waits, as what is sent again, and is no part of an announcement."""
+    request_id = await close_request(documents, None)
+    request = await documents.requests.get(request_id)
+    assert request is not None
+    await documents.deliveries.queue([event_of(request, webhook_url, base_url="http://d")])
+    return request_id
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A command of a notifier in which MongoDB holds it, on `collection`."""
+    """A command of a notifier in which MongoDB holds it, on `collection`, and what makes it send that."""
 
     what: str
     command: str
     collection: str | None
+    make: Callable[[Documents, str], Awaitable[str]] = close_request
 
 
 WRITES = (
     Write("announce", "insert", "deliveries"),  # inside the transaction, which stays open behind the dead
     Write("commit", "commitTransaction", None),
-    Write("claim", "findAndModify", "deliveries"),
+    Write("claim", "findAndModify", "deliveries", queue_request),
     Write("record", "update", "deliveries"),
 )
 
@@ -103,7 +115,7 @@ async def test_notifiers_killed_while_mongodb_has_their_command_deliver_all(
                 collection=write.collection,
             )
             async with holding as reached:
-                requests.append(await close_request(place.documents, receiver.url))
+                requests.append(await write.make(place.documents, receiver.url))
                 await reached()
                 await victim.stop(signal.SIGKILL)
         async with asyncio.TaskGroup() as tasks:

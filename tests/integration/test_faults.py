@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from pymongo.errors import PyMongoError
 
-from libs.documents import Counts, Documents, HeldImage, NewDelivery, NewImage, NewRequest, Output
+from libs.documents import Counts, Delivery, Documents, HeldImage, NewDelivery, NewImage, NewRequest, Output
 from libs.mongo import Mongo
 from tests.waiting import until
 
@@ -249,6 +249,33 @@ async def test_an_announcement_whose_commit_errs_is_made_once(
     async with failing(mongo, "commitTransaction", fault):
         await done_or_not(faulty.deliveries.announce({request_id: new}))
     await settled(lambda: faulty.deliveries.announce({request_id: new}))
-    assert await documents.deliveries.announce({request_id: new}) == set()
+    assert await documents.deliveries.announce({request_id: new}) == (set(), [])
     assert sorted(delivery.url for delivery in await documents.deliveries.of_request(request_id)) == urls
     assert await documents.requests.unannounced(10) == []
+
+
+@pytest.mark.parametrize("fault", COMMIT_FAULTS)
+async def test_what_was_to_begin_with_an_announcement_that_errs_is_not_lost(
+    mongo: Mongo, documents: Documents, faulty: Documents, fault: Fault
+) -> None:
+    """Whoever announces it in the end holds it; where nobody knows that he does, others get it when the lease ends."""
+    request_id, held = await held_of_new_request(documents, 1)
+    await documents.outcomes.write([(held[0], OUTPUT)])
+    await documents.requests.close_if_done(request_id, 1)
+    new = NewDelivery(request_id, "request.completed", "http://a/", "{}", TRACE, 1.0)
+    begun = list[Delivery]()
+
+    async def announce() -> None:
+        begun.extend((await faulty.deliveries.announce({request_id: [new]}, beginning={new.webhook_id})).held)
+
+    async with failing(mongo, "commitTransaction", fault):
+        await done_or_not(announce())
+    await settled(announce)
+    assert await documents.deliveries.claim(1) == []
+    tokens, ids = {delivery.token for delivery in begun}, [delivery.webhook_id for delivery in begun]
+    assert len(ids) <= 1
+    assert await faulty.deliveries.leases.renew(tokens, ids) == len(ids)
+    past = [{"$set": {"lease.until": {"$subtract": ["$$NOW", 1]}}}]
+    await mongo.collection("deliveries").update_many({"state": "processing"}, past)
+    assert await documents.deliveries.leases.reap() == 1
+    assert [delivery.webhook_id for delivery in await documents.deliveries.claim(2)] == [new.webhook_id]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from aiohttp import web
@@ -40,7 +41,7 @@ async def test_only_one_of_two_announcements_counts(documents: Documents) -> Non
     }
     found = [{request_id: new[request_id] for request_id in request_ids[:many]} for many in (1, 2, 3, 3)]
     announced = await asyncio.gather(*(documents.deliveries.announce(deliveries) for deliveries in found))
-    assert sorted(request_id for some in announced for request_id in some) == sorted(request_ids)
+    assert sorted(request_id for some in announced for request_id in some.request_ids) == sorted(request_ids)
     for request_id in request_ids:
         assert len(await documents.deliveries.of_request(request_id)) == 1
 
@@ -68,6 +69,39 @@ async def test_a_delivery_whose_notifier_died_is_made_by_another(
         async with notifying(notifier_settings(documents, mongo_uri)):
             delivery = await delivery_in(documents, request_id, "delivered")
     assert [received.webhook_id for received in receiver.received] == [claimed.webhook_id]
+    assert delivery.attempts_made == 1
+
+
+async def test_what_there_is_room_for_is_claimed_by_its_announcement(documents: Documents, mongo_uri: str) -> None:
+    """The record that an attempt begins is there with the delivery, before its receiver hears of it."""
+    async with receiving() as receiver, notifying(notifier_settings(documents, mongo_uri)) as process:
+        await process.ready.wait()
+        async with documents.mongo.collection("deliveries").watch([{"$match": {"operationType": "insert"}}]) as stream:
+            request_id = await close_request(documents, receiver.url)
+            inserted = (await anext(stream))["fullDocument"]
+            delivered = await delivery_in(documents, request_id, "delivered")
+    assert (inserted["_id"], inserted["state"]) == (delivered.webhook_id, "processing")
+    [attempt] = delivered.attempts
+    assert delivered.attempts_made == 1
+    assert attempt.started_at == inserted["lease"]["until"] - timedelta(seconds=15)
+    [received] = receiver.received
+    assert received.verified(SECRET)
+
+
+async def test_an_announced_delivery_whose_notifier_died_before_its_attempt_is_made_by_another(
+    mongo: Mongo, documents: Documents, mongo_uri: str
+) -> None:
+    """It was held from its announcement on, and the lease ends as that of any other."""
+    dead = Documents(mongo, lease_seconds=0.2)
+    async with receiving() as receiver:
+        request_id = await close_request(documents, receiver.url)
+        [request] = await documents.requests.unannounced(10)
+        new = event_of(request, receiver.url, base_url="")
+        announced = await dead.deliveries.announce({request_id: [new]}, beginning={new.webhook_id})
+        assert [delivery.state for delivery in announced.held] == ["processing"]
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            delivery = await delivery_in(documents, request_id, "delivered")
+    assert [received.webhook_id for received in receiver.received] == [new.webhook_id]
     assert delivery.attempts_made == 1
 
 

@@ -221,9 +221,15 @@ async def subscribe(documents: Documents, outside: Mongo) -> None:
 
 async def deliver(documents: Documents) -> None:
     """Every closed request is announced; one delivery succeeds, one fails, one is put off, and one is lost."""
-    for number, closed in enumerate(await documents.requests.unannounced(10)):
-        new = [NewDelivery(closed.id, "request.completed", f"http://h/{n}", "{}", TRACE, number) for n in range(4)]
-        assert await documents.deliveries.announce({closed.id: new}, {closed.id: ["ep_x"]}) == {closed.id}
+    for _ in range(2):
+        cancelled = uuid4()
+        await documents.requests.accept(new_request(1), [new_images(0, 1)], cancelled)
+        await documents.requests.cancel(str(cancelled))
+    first, *others = await documents.requests.unannounced(10)
+    new = [NewDelivery(first.id, "request.completed", f"http://h/{n}", "{}", TRACE, 0) for n in range(4)]
+    assert await documents.deliveries.announce({first.id: new}, {first.id: ["ep_x"]}) == ({first.id}, [])
+    together: dict[str, list[NewDelivery]] = {closed.id: [] for closed in others}
+    assert await documents.deliveries.announce(together) == (set(together), [])
     await tell_of_failures(documents)
     held = await documents.deliveries.claim(4, each=4)
     attempt = Attempt(datetime.now(UTC), 0.1, 500, "http_500", "", "127.0.0.1")
