@@ -1,7 +1,10 @@
 """Deliveries: one per request, event and endpoint, from its announcement to its last attempt."""
 
+import secrets
+import time
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from pymongo import UpdateOne
@@ -17,6 +20,7 @@ from libs.documents.delivery import (
     document_of,
     endpoint_of,
 )
+from libs.documents.doubts import Doubts
 from libs.documents.failures import Failures
 from libs.documents.requests import Requests
 from libs.leases import DELAYED, Fields, Finish, Leases, Settled, Shares, Spread
@@ -36,12 +40,21 @@ class Announced(NamedTuple):
     held: list[Delivery]
 
 
+class _Piece(NamedTuple):
+    """What one transaction announces; `zero` is the server's clock when this process's monotonic one was at zero."""
+
+    request_ids: set[str]
+    held: list[Document]
+    zero: datetime
+
+
 class Deliveries:
     """The `deliveries` collection; `_id` is the webhook-id, made from what makes a delivery unique."""
 
     def __init__(self, mongo: Mongo, requests: Requests, *, lease_seconds: float, holder: str) -> None:
         self._mongo = mongo
         self._requests = requests
+        self._lease_seconds = lease_seconds
         self._collection: Collection = mongo.collection("deliveries")
         self.failures = Failures(mongo)
         self.clearing = Clearing(mongo)
@@ -55,6 +68,7 @@ class Deliveries:
             suspect_after=None,
             spread=Spread(ahead=_AHEAD),
         )
+        self.doubts = Doubts(self._collection, self.leases)
 
     async def ensure_indexes(self) -> None:
         """Makes one partial index per state that is searched for; those of `DeliveryLog` are for lists."""
@@ -73,29 +87,45 @@ class Deliveries:
         requests that were announced here, and not by another before. What another is announcing now, or was when it was
         killed, is passed over.
 
-        Those whose webhook-id is in `beginning` are claimed by that, so that their attempts can begin when this
-        returns. Where it does not, as with an error or a kill, their leases end, and others attempt them.
+        Those whose webhook-id is in `beginning` are claimed by that where all is done in one transaction. Their
+        attempts are to begin when this returns, which is what their `claimed_at` says. What an error leaves in doubt,
+        or is there after half of its lease only, the next `doubts.settle` gives back; the leases of one who was killed
+        end.
         """
-        telling = failures or {}
+        telling, token, began = failures or {}, secrets.token_hex(16), time.monotonic()
+        sent = set[str]()
 
-        async def work(session: Session, request_ids: Sequence[str]) -> Announced:
+        async def work(session: Session, request_ids: Sequence[str]) -> _Piece | None:
             marked = await self._requests.mark_announced(request_ids, session)
             if not marked:
-                return Announced(set(), [])
-            new = [document_of(one) for request_id in marked for one in deliveries[request_id]]
-            waiting = [document for document in new if document["_id"] not in beginning]
+                return None
             now = min(marked.values())
-            held = self.leases.leased((document for document in new if document["_id"] in beginning), now)
+            zero = now - timedelta(seconds=time.monotonic())
+            new = [document_of(one) for request_id in marked for one in deliveries[request_id]]
+            # What one of several pieces held could begin only when all of them are done.
+            begins = beginning if len(request_ids) == len(deliveries) else frozenset()
+            waiting = [document for document in new if document["_id"] not in begins]
+            held = self.leases.leased((document for document in new if document["_id"] in begins), token, now)
+            sent.update(document["_id"] for document in held)
             await self._insert([*held, *waiting], session)
             begun = {request_id: telling[request_id] for request_id in marked if request_id in telling}
             await self.failures.begin(begun, session)
-            return Announced(set(marked), [delivery_of(document, now) for document in held])
+            return _Piece(set(marked), held, zero)
 
-        pieces = await self._mongo.transact_in_pieces(list(deliveries), work)
-        return Announced(
-            {request_id for piece in pieces for request_id in piece.request_ids},
-            [delivery for piece in pieces for delivery in piece.held],
-        )
+        held: list[Delivery] = []
+        try:
+            pieces = [piece for piece in await self._mongo.transact_in_pieces(list(deliveries), work) if piece]
+            now = time.monotonic()
+            if now < began + self._lease_seconds / 2:
+                held = [
+                    delivery_of(document, piece.zero + timedelta(seconds=now))
+                    for piece in pieces
+                    for document in piece.held
+                ]
+        finally:
+            if sent and not held:
+                self.doubts.note(token, sent, began + self._lease_seconds)
+        return Announced({request_id for piece in pieces for request_id in piece.request_ids}, held)
 
     async def add(self, deliveries: Sequence[NewDelivery], session: Session) -> None:
         """Makes these deliveries inside the caller's transaction, which fails where one of them is there already."""

@@ -174,13 +174,13 @@ class Leases:
         until: datetime = document["lease"]["until"]
         return until - timedelta(seconds=self._seconds)
 
-    def leased(self, documents: Iterable[Document], now: datetime) -> list[Document]:
+    def leased(self, documents: Iterable[Document], token: str, now: datetime) -> list[Document]:
         """New documents as they are to be inserted by their holder, claimed at `now` by the server's clock.
 
-        All under one token, another one with each call; only what can be begun at once, as with a claim.
+        `token` is to be random, and of this alone; only what can be begun at once, as with a claim.
         """
         until = now + timedelta(seconds=self._seconds)
-        lease = {"token": secrets.token_hex(16), "holder": self._holder, "until": until, "alone": False}
+        lease = {"token": token, "holder": self._holder, "until": until, "alone": False}
         return [{**document, "state": PROCESSING, "lease": lease} for document in documents]
 
     async def renew(self, tokens: AbstractSet[str], ids: Iterable[Any]) -> int:

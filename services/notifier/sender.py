@@ -67,8 +67,8 @@ class Sender:
         what egress will not send are final. All else is worth another attempt: other statuses (redirects are not
         followed), no answer, and an error of our own.
 
-        The attempt's time is that of its claim, by the server's clock: a receiver refuses what was signed minutes off,
-        and this machine's clock may be.
+        The attempt's time is its delivery's `claimed_at`, just before, by the server's clock: a receiver refuses what
+        was signed minutes off, and this machine's clock may be.
 
         Raises:
             ValueError: the delivery was not claimed.

@@ -1,6 +1,7 @@
 """Leases on a real MongoDB against a model: holders that claim, sleep, crash and meet half way through a claim."""
 
 import asyncio
+import secrets
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeVar
@@ -72,9 +73,8 @@ class LeaseMachine(RuleBasedStateMachine):
         if not new:
             return multiple()
         fresh = [{"_id": one.rank, "rank": one.rank, "attempts": 0, "lost_leases": 0} for one in new]
-        documents = self.holders[name].leased(fresh, datetime.now(UTC))
-        self.run(self.collection.insert_many(documents))
-        token = documents[0]["lease"]["token"]
+        token = secrets.token_hex(16)
+        self.run(self.collection.insert_many(self.holders[name].leased(fresh, token, datetime.now(UTC))))
         for one in new:
             one.state, one.token, one.holder = "processing", token, name
             self.model[one.rank] = one
