@@ -24,11 +24,10 @@ class Announcer:
     at that moment, all in one transaction. Where an endpoint lists `image.failed`, the failed images follow from then
     on, in chunks, each in a transaction; whoever is killed between two of them leaves the rest to others.
 
-    What `courier` has room for it is to attempt at once: it is claimed by its announcement. Without a courier all is
-    left to others.
+    What `courier` has room for it is to attempt at once: it is claimed by its announcement.
     """
 
-    def __init__(self, documents: Documents, *, base_url: str, stop: Stop, courier: Courier | None = None) -> None:
+    def __init__(self, documents: Documents, courier: Courier, *, base_url: str, stop: Stop) -> None:
         self._documents = documents
         self._courier = courier
         self._base_url = base_url
@@ -96,22 +95,15 @@ class Announcer:
         deliveries: Mapping[str, Sequence[NewDelivery]],
         failures: Mapping[str, Sequence[str]],
     ) -> int:
-        announced = await self._announced(deliveries, failures)
+        async with self._courier.begin([new for some in deliveries.values() for new in some]) as beginning:
+            announced, beginning.held = await self._documents.deliveries.announce(
+                deliveries, failures, beginning=beginning.webhook_ids
+            )
         self._looks |= bool(announced.intersection(failures))
         for request in requests:
             if request.id in announced:
                 self._note(request, len(deliveries[request.id]))
         return len(announced)
-
-    async def _announced(
-        self, deliveries: Mapping[str, Sequence[NewDelivery]], failures: Mapping[str, Sequence[str]]
-    ) -> set[str]:
-        if self._courier is None or self._stop.is_set:
-            return (await self._documents.deliveries.announce(deliveries, failures)).request_ids
-        with self._courier.room.kept([new for some in deliveries.values() for new in some]) as beginning:
-            announced = await self._documents.deliveries.announce(deliveries, failures, beginning=beginning)
-            self._courier.start(announced.held)
-        return announced.request_ids
 
     def _deliveries(self, request: Request, endpoints: Sequence[Endpoint]) -> list[NewDelivery]:
         own = [event_of(request, request.webhook_url, base_url=self._base_url)] if request.webhook_url else []

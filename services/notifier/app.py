@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
+
+from pymongo.errors import PyMongoError
 
 from libs.changestream import ChangeStream, Consumer, Permits
 from libs.documents import Delivery, connected
@@ -75,12 +77,13 @@ async def serve(
         await stack.enter_async_context(holdings.running())
         breaker = breaker or Breaker()
         credit = Credit(max(1, settings.webhook_in_flight // 16), max(1, settings.webhook_in_flight // 4))
+        room = Room(holdings, breaker, credit)
         courier = Courier(
             deliveries,
             Sender(poster or session, total_seconds=settings.webhook_seconds),
             ledger,
             holdings,
-            Room(holdings, breaker, credit),
+            room,
             directory=directory,
             throttle=Throttle(documents.addressees),
             breaker=breaker,
@@ -100,16 +103,19 @@ async def serve(
             health=health,
             on_ready=lambda: process.announce(settings.local_url(port)),
         )
-        announcer = Announcer(documents, base_url=settings.base_url(), stop=process.stop, courier=courier)
+        announcer = Announcer(documents, courier, base_url=settings.base_url(), stop=process.stop)
         rounds = Rounds(
             deliveries,
             announcer,
             courier,
+            room,
             sweep_seconds=settings.sweep_seconds,
             stop=process.stop,
             progressed=consumer.progressed,
         )
         await consumer.run(rounds.drain)
+        with suppress(PyMongoError):  # or the leases end
+            await deliveries.doubts.settle()
 
 
 def _session(settings: NotifierSettings) -> GuardedSession:

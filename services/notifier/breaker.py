@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -87,12 +87,15 @@ class Breaker:
             if self._wait_seconds(circuit) > 0
         }
 
-    def taken(self, running: Mapping[str, int], each: int) -> Counter[str]:
-        """`running` with those counted as running that must not be started, where a host may have `each`."""
+    def taken(self, running: Mapping[str, int], each: int, *, kept: Container[str] = ()) -> Counter[str]:
+        """`running` with those counted as running that must not be started, where a host may have `each`.
+
+        `kept` has the hosts to which an attempt is about to be made, which finds out whether there is an answer.
+        """
         taken = Counter(running)
         for host, circuit in self._circuits.items():
             if circuit.failures >= _FAILURES:
-                taken[host] = each if self._wait_seconds(circuit) > 0 else max(taken[host], each - 1)
+                taken[host] = each if self._wait_seconds(circuit) > 0 or host in kept else max(taken[host], each - 1)
         return taken
 
     def passing(self, host: str) -> Pass:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from functools import partial
 
 import structlog
+from pymongo.errors import PyMongoError
 
-from libs.documents import Deliveries, Delivery, Ending, endpoint_of
+from libs.documents import Deliveries, Delivery, Ending, NewDelivery, endpoint_of
 from libs.leases import Holdings, Settle
 from libs.mongo import patiently
 from libs.runtime import metrics
@@ -23,7 +24,7 @@ from services.notifier.directory import Directory
 from services.notifier.ledger import Ledger
 from services.notifier.recipient import Recipient
 from services.notifier.reputation import Reputation
-from services.notifier.room import Room
+from services.notifier.room import Beginning, Room
 from services.notifier.sender import INTERNAL, Outcome, Sender
 from services.notifier.throttle import Throttle
 
@@ -63,7 +64,7 @@ class Courier:
         self._sender = sender
         self._ledger = ledger
         self._holdings = holdings
-        self.room = room
+        self._room = room
         self._directory = directory
         self._throttle = throttle
         self._breaker = breaker
@@ -84,37 +85,61 @@ class Courier:
             yield
 
     async def _refill(self) -> None:
+        seconds: float | None = None
         while not self._stop.is_set:
-            await self._holdings.wait()
-            if not self.room.is_idle:
+            await self._holdings.wait(seconds)
+            # Put off, and not left out: what it was woken for may have come behind the last look.
+            seconds = self._room.idle_seconds or None
+            if seconds is None:
                 await patiently(self.fill)
+
+    @asynccontextmanager
+    async def begin(self, new: Sequence[NewDelivery]) -> AsyncIterator[Beginning]:
+        """Keeps room for those of `new` that may be attempted at once, and starts in the end what of them is held then.
+
+        From the stop on nothing is started: it is given back.
+        """
+        with self._room.kept([] if self._stop.is_set else new) as beginning:
+            yield beginning
+            if self._stop.is_set:
+                await self._give_back(beginning.held)
+            else:
+                self._start(beginning.held)
 
     async def fill(self) -> bool:
         """Starts deliveries until none is left, every slot is taken or every host has its share; true when any."""
         found = False
         async with self._filling:
-            while self.room.free > 0 and not self._stop.is_set:
-                self.room.looking()
+            while self._room.free > 0 and not self._stop.is_set:
                 await self._clear()
                 await self._let_slots_gather()
-                taken = self.room.taken
-                claimed = await self._deliveries.claim(self.room.free, each=self.room.each, running=taken)
+                free, taken = self._room.free, self._room.taken
+                if free <= 0:  # kept meanwhile for what is being announced
+                    break
+                self._room.looking()
+                claimed = await self._deliveries.claim(free, each=self._room.each, running=taken)
                 if not claimed:
-                    self.room.looked(taken)
+                    self._room.looked(taken)
                     break
                 found = True
-                self.start(claimed)
+                self._start(claimed)
         return found
 
-    def start(self, claimed: Iterable[Delivery]) -> None:
-        """Starts what was claimed, and had room."""
+    async def _give_back(self, held: Sequence[Delivery]) -> None:
+        tokens, ids = {delivery.token for delivery in held}, [delivery.webhook_id for delivery in held]
+        try:
+            metrics.LEASES_RELEASED.labels("deliveries").inc(await self._deliveries.leases.release(tokens, ids))
+        except PyMongoError as error:  # their leases end
+            _log.warning("lease.release_failed", collection="deliveries", error=repr(error)[:300])
+
+    def _start(self, claimed: Iterable[Delivery]) -> None:
         for delivery in claimed:
             self._holdings.start(delivery, self._deliver, name=f"delivery {delivery.webhook_id}")
 
     async def _let_slots_gather(self) -> None:
         """Under load, waits up to a hundredth of a second: a claim costs about the same for one as for sixteen."""
         now = time.monotonic()
-        if self.room.free < _WORTH_A_CLAIM and now < self._claim_at:
+        if self._room.free < _WORTH_A_CLAIM and now < self._claim_at:
             await asyncio.sleep(self._claim_at - now)
         self._claim_at = time.monotonic() + _PACE_SECONDS
 

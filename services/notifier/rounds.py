@@ -9,6 +9,7 @@ from libs.documents import Deliveries
 from libs.runtime.lifecycle import Stop
 from services.notifier.announcer import Announcer
 from services.notifier.courier import Courier
+from services.notifier.room import Room
 
 
 class Rounds:
@@ -23,6 +24,7 @@ class Rounds:
         deliveries: Deliveries,
         announcer: Announcer,
         courier: Courier,
+        room: Room,
         *,
         sweep_seconds: float,
         stop: Stop,
@@ -31,6 +33,7 @@ class Rounds:
         self._deliveries = deliveries
         self._announcer = announcer
         self._courier = courier
+        self._room = room
         self._sweep_seconds = sweep_seconds
         self._stop = stop
         self._progressed = progressed
@@ -49,12 +52,18 @@ class Rounds:
         return found
 
     async def _round(self, *, sweeps: bool) -> bool:
-        tended = await self._sweep() if sweeps and time.monotonic() >= self._next_sweep else 0
+        tended = await self._deliveries.doubts.settle()
+        if sweeps and time.monotonic() >= self._next_sweep:
+            tended += await self._sweep()
+        if tended:
+            self._room.left_some()
         # What is announced is started at once: what was there before is being started whenever a slot comes free.
         announced = await self._announcer.announce()
         # Mostly by its announcement: nothing is left then.
-        started = not (announced and self._courier.room.is_idle) and await self._courier.fill()
+        started = not (announced and self._room.idle_seconds) and await self._courier.fill()
         told = await self._announcer.tell()
+        if told:
+            self._room.left_some()
         return bool(tended or announced or started or told)
 
     async def _sweep(self) -> int:

@@ -1,17 +1,22 @@
 """Writes that err although they were done, or that were not done: nothing is counted twice, and nothing is lost."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from pymongo.errors import PyMongoError
 
+from libs.changestream import Wake
 from libs.documents import Counts, Delivery, Documents, HeldImage, NewDelivery, NewImage, NewRequest, Output
 from libs.mongo import Mongo
+from tests.notifier_parts import notifier_parts
+from tests.notifiers import close_request, delivery_in
 from tests.waiting import until
+from tests.webhook_server import receiving
 
 APP = "darkroom-faulty"
 OPERATION_SECONDS = 1.0
@@ -22,6 +27,7 @@ DONE_BUT_UNSURE = {"writeConcernError": {"code": 64, "errmsg": "waiting for repl
 DONE_BUT_CUT_OFF = {"writeConcernError": {"code": 89, "errmsg": "network timeout"}}  # one that the driver retries
 NOT_DONE = {"closeConnection": True}
 CONFLICT = {"errorCode": 112, "errorLabels": ["TransientTransactionError"]}
+SLOW = {"blockConnection": True, "blockTimeMS": round(OPERATION_SECONDS * 700)}
 TOO_LATE = {"blockConnection": True, "blockTimeMS": round(OPERATION_SECONDS * 1500)}
 
 
@@ -258,7 +264,7 @@ async def test_an_announcement_whose_commit_errs_is_made_once(
 async def test_what_was_to_begin_with_an_announcement_that_errs_is_not_lost(
     mongo: Mongo, documents: Documents, faulty: Documents, fault: Fault
 ) -> None:
-    """Whoever announces it in the end holds it; where nobody knows that he does, others get it when the lease ends."""
+    """Whoever announces it in the end holds it; where nobody knows that he does, it is given back as soon as it can."""
     request_id, held = await held_of_new_request(documents, 1)
     await documents.outcomes.write([(held[0], OUTPUT)])
     await documents.requests.close_if_done(request_id, 1)
@@ -273,9 +279,49 @@ async def test_what_was_to_begin_with_an_announcement_that_errs_is_not_lost(
     await settled(announce)
     assert await documents.deliveries.claim(1) == []
     tokens, ids = {delivery.token for delivery in begun}, [delivery.webhook_id for delivery in begun]
-    assert len(ids) <= 1
+    await settled(faulty.deliveries.doubts.settle)
     assert await faulty.deliveries.leases.renew(tokens, ids) == len(ids)
-    past = [{"$set": {"lease.until": {"$subtract": ["$$NOW", 1]}}}]
-    await mongo.collection("deliveries").update_many({"state": "processing"}, past)
-    assert await documents.deliveries.leases.reap() == 1
-    assert [delivery.webhook_id for delivery in await documents.deliveries.claim(2)] == [new.webhook_id]
+    others = [delivery.webhook_id for delivery in await documents.deliveries.claim(2)]
+    assert [*ids, *others] == [new.webhook_id]
+    assert await faulty.deliveries.doubts.settle() == 0
+
+
+async def test_a_notifier_whose_announcement_errs_attempts_it_once_mongodb_answers(
+    mongo: Mongo, documents: Documents, faulty: Documents
+) -> None:
+    """The commit was done and nobody was told: it waits for no lease."""
+    parts = notifier_parts(faulty)
+    async with receiving() as receiver, parts.running():
+        assert not await parts.courier.fill()
+        request_id = await close_request(documents, receiver.url)
+        async with failing(mongo, "commitTransaction", Fault(DONE_BUT_UNSURE, "alwaysOn")):
+            assert not await done_or_not(parts.rounds.drain(Wake("event")))
+        [held] = await documents.deliveries.of_request(request_id)
+        assert held.state == "processing"
+        assert await parts.rounds.drain(Wake("start"))
+        delivery = await delivery_in(documents, request_id, "delivered")
+    assert (len(receiver.received), delivery.attempts_made) == (1, 1)
+
+
+async def test_what_half_of_its_lease_has_gone_by_of_when_it_is_announced_is_given_back(
+    mongo: Mongo, documents: Documents, mongo_uri: str
+) -> None:
+    """It might be another's before its first renewal."""
+    name, seconds = documents.mongo.database.name, OPERATION_SECONDS * 10
+    with closing(Mongo.connect(mongo_uri, name, operation_seconds=seconds, app_name=APP)) as slow:
+        holder = Documents(slow, lease_seconds=60)
+        hasty = Documents(slow, lease_seconds=OPERATION_SECONDS)
+        for late, owner in ((False, holder), (True, hasty)):
+            request_id = await close_request(documents, None)
+            new = NewDelivery(request_id, "request.completed", "http://a/", "{}", TRACE, 1.0)
+            async with failing(mongo, "commitTransaction", Fault(SLOW, {"times": 1})):
+                announced = await owner.deliveries.announce({request_id: [new]}, beginning={new.webhook_id})
+            [stored] = await mongo.collection("deliveries").find({"_id": new.webhook_id}).to_list(None)
+            marked_at = owner.deliveries.leases.claimed_at(stored)
+            assert announced.request_ids == {request_id}
+            assert bool(announced.held) is not late
+            for held in announced.held:  # its attempt begins when it can, not when its lease does
+                assert held.claimed_at is not None
+                assert held.claimed_at >= marked_at + timedelta(milliseconds=SLOW["blockTimeMS"])
+            assert await owner.deliveries.doubts.settle() == late
+            assert [one.webhook_id for one in await documents.deliveries.claim(2)] == ([new.webhook_id] if late else [])

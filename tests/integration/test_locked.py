@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from libs.documents import Documents, NewImage, NewRequest
+from libs.documents import Documents, NewDelivery, NewImage, NewRequest
 from libs.mongo import Mongo
-from libs.runtime.lifecycle import Stop
-from services.notifier.announcer import Announcer
 from tests.consumers import Recorder, consuming
+from tests.notifier_parts import announcer_of
 from tests.notifiers import TRACE, close_request, delivery_in, notifier_settings, notifying
 from tests.waiting import until
 from tests.watchers import Downloads, draining
@@ -72,11 +71,23 @@ async def test_a_whole_page_that_is_locked_keeps_none_behind_it_from_being_annou
     template = await requests.find_one({"_id": first["_id"]})
     assert template is not None
     await requests.insert_many({**template, "_id": str(uuid4())} for _ in range(100))
-    announcer = Announcer(documents, base_url="http://x", stop=Stop())
+    announcer = announcer_of(documents)
     async with locked(documents.mongo, "requests", {"completed_at": first["completed_at"]}):
         assert await announcer.announce() == 2
     announced = requests.find({"announced": True}, {"_id": 1})
     assert {request["_id"] async for request in announced} == {second["_id"], last["_id"]}
+
+
+async def test_what_is_announced_in_pieces_is_left_to_all(documents: Documents) -> None:
+    """What an early piece held could not begin before the last one is done."""
+    requests = [await close_request(documents, None) for _ in range(5)]
+    new = {id_: [NewDelivery(id_, "request.completed", "http://a/", "{}", TRACE, 1.0)] for id_ in requests}
+    every = {one.webhook_id for some in new.values() for one in some}
+    async with locked(documents.mongo, "requests", {"_id": requests[3]}):
+        announced = await documents.deliveries.announce(new, beginning=every)
+    assert announced == ({*requests} - {requests[3]}, [])
+    assert len(await documents.deliveries.claim(9)) == 4
+    assert await documents.deliveries.doubts.settle() == 0
 
 
 async def test_an_image_that_is_locked_in_a_cancelled_request_keeps_nothing_else_waiting(

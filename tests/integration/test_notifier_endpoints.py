@@ -20,11 +20,10 @@ from libs.documents import (
     NewRequest,
 )
 from libs.runtime import metrics
-from libs.runtime.lifecycle import Stop
 from libs.runtime.trace import trace_id
-from services.notifier.announcer import Announcer
 from services.notifier.transcript import REMOVED
 from tests.fail_points import held_command
+from tests.notifier_parts import announcer_of
 from tests.notifiers import (
     TRACE,
     close_request,
@@ -119,7 +118,7 @@ async def test_failed_images_that_a_killed_notifier_left_untold_are_told(documen
     async with receiving() as receiver:
         listing = await subscribe(documents, receiver.url, events=["image.failed"])
         await close_request(documents, None, good=1, bad=3)
-        announcer = Announcer(documents, base_url="http://d", stop=Stop())
+        announcer = announcer_of(documents)
         assert await announcer.announce() == 1
         assert await deliveries_to(documents, listing) == []
         async with notifying(notifier_settings(documents, mongo_uri)):
@@ -252,7 +251,7 @@ async def test_what_is_queued_for_an_endpoint_that_is_no_more_ends_without_a_pos
     async with receiving() as receiver:
         endpoint = await subscribe(documents, receiver.url)
         await close_request(documents, None)
-        assert await Announcer(documents, base_url="http://d", stop=Stop()).announce() == 1
+        assert await announcer_of(documents).announce() == 1
         await end(documents, endpoint, reason)
         async with notifying(notifier_settings(documents, mongo_uri)):
             [delivery] = await ended(documents, endpoint, 1)
@@ -289,7 +288,7 @@ async def test_a_delivery_follows_its_endpoint_to_another_host(documents: Docume
         endpoint = await subscribe(documents, before.url)
         for _ in range(2):
             await close_request(documents, None)
-        await Announcer(documents, base_url="http://d", stop=Stop()).announce()
+        await announcer_of(documents).announce()
         await documents.endpoints.update(endpoint.id, url=f"{after.url}/new")
         async with notifying(notifier_settings(documents, mongo_uri)):
             deliveries = await ended(documents, endpoint, 2)
@@ -304,7 +303,7 @@ async def test_a_change_of_events_holds_for_what_happens_from_then_on(documents:
     async with receiving() as receiver:
         endpoint = await subscribe(documents, receiver.url)
         wanted = await close_request(documents, None)
-        await Announcer(documents, base_url="http://d", stop=Stop()).announce()
+        await announcer_of(documents).announce()
         await documents.endpoints.update(endpoint.id, events=["request.failed"])
         await close_request(documents, None)
         failed = await close_request(documents, None, good=0, bad=1)
@@ -322,7 +321,7 @@ async def test_a_delivery_goes_where_its_endpoint_is_now(documents: Documents, m
     async with receiving() as receiver:
         endpoint = await subscribe(documents, f"{receiver.url}/old")
         await close_request(documents, None)
-        await Announcer(documents, base_url="http://d", stop=Stop()).announce()
+        await announcer_of(documents).announce()
         await documents.endpoints.update(endpoint.id, url=f"{receiver.url}/new")
         async with notifying(notifier_settings(documents, mongo_uri)):
             [received] = await receiver.first(1)
@@ -372,7 +371,7 @@ async def test_a_delivery_that_was_announced_before_endpoints_is_delivered(
     """Documents of an older version have neither an endpoint's id nor a reason, and no answers."""
     async with receiving() as receiver:
         request_id = await close_request(documents, receiver.url)
-        await Announcer(documents, base_url="http://d", stop=Stop()).announce()
+        await announcer_of(documents).announce()
         old = {"endpoint_id": "", "reason": ""}
         await documents.mongo.collection("deliveries").update_many({}, {"$unset": old})
         async with notifying(notifier_settings(documents, mongo_uri)):

@@ -10,10 +10,9 @@ import pytest
 import trustme
 
 from libs.documents import Documents, PutOff
-from libs.runtime.lifecycle import Stop
-from services.notifier.announcer import Announcer
 from services.notifier.breaker import Breaker
 from tests.logged import logged, put
+from tests.notifier_parts import announcer_of
 from tests.notifiers import close_request, delivery_in, ended, notifier_settings, notifying, subscribe
 from tests.unit.egress_servers import (
     Answer,
@@ -198,7 +197,7 @@ async def test_what_waits_for_a_silent_host_does_not_come_back_all_at_once(docum
     """Put off for the same time, a hundred deliveries are due at a hundred moments."""
     for _ in range(100):
         await close_request(documents, "http://h:1/")
-    await Announcer(documents, base_url="http://d", stop=Stop()).announce()
+    await announcer_of(documents).announce()
     silent = {"h:1": (60.0, "timeout")}
     put_off = await documents.deliveries.clearing.put_off(silent, give_up_seconds=3600, most=1000)
     assert put_off == PutOff(moved=0, delayed=100, failed={})

@@ -12,9 +12,8 @@ from aiohttp import web
 from libs.documents import Delivery, DeliveryFilter, Documents, PutOff
 from libs.mongo import Mongo
 from libs.runtime import metrics
-from libs.runtime.lifecycle import Stop
-from services.notifier.announcer import Announcer
 from services.notifier.breaker import Breaker
+from tests.notifier_parts import announcer_of
 from tests.notifiers import (
     close_request,
     deliveries_to,
@@ -30,7 +29,7 @@ from tests.webhook_server import Received, receiving, says
 
 async def announced(documents: Documents) -> None:
     """Makes the deliveries of what is closed."""
-    await Announcer(documents, base_url="http://d", stop=Stop()).announce()
+    await announcer_of(documents).announce()
 
 
 async def settled(documents: Documents, count: int) -> list[Delivery]:
