@@ -1,7 +1,7 @@
 """Holds a process inside one of its MongoDB commands, so that it can be killed or frozen there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -16,11 +16,19 @@ Reached: TypeAlias = Callable[[], Awaitable[None]]
 
 @asynccontextmanager
 async def held_command(
-    mongo: Mongo, command: str, *, app: str, collection: str | None = None, passed: int = 0, seconds: float = 0.6
+    mongo: Mongo,
+    command: str,
+    *,
+    app: str,
+    collection: str | None = None,
+    passed: int = 0,
+    seconds: float = 0.6,
+    error: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Reached]:
     """Holds `command` of the application `app` in the server for `seconds`; await what it gives to see one held.
 
-    The first `passed` are let through, and only those on `collection` count. What is held is carried out when the time
+    The first `passed` are let through, and only those on `collection` count. It is answered with the write concern's
+    `error` where there is one, although it was done. What is held is carried out when the time
     is up, even if the one who sent it is no more: it must be shorter than the time limit that the command came with.
     The end of the context waits for that.
     """
@@ -29,6 +37,8 @@ async def held_command(
     data["blockTimeMS"] = round(seconds * 1000)
     if collection is not None:
         data["namespace"] = f"{mongo.database.name}.{collection}"
+    if error is not None:
+        data["writeConcernError"] = error
     mode = {"skip": passed} if passed else {"times": 1}
     before = await admin.command({"configureFailPoint": "failCommand", "mode": mode, "data": data})
 

@@ -1,6 +1,7 @@
 """The parts of a notifier that hold and start deliveries, for tests that decide when each of them does something."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -12,10 +13,12 @@ from libs.runtime.health import Health
 from libs.runtime.lifecycle import Stop
 from services.notifier.announcer import Announcer
 from services.notifier.breaker import Breaker
+from services.notifier.clearance import Clearance
 from services.notifier.courier import Courier
 from services.notifier.credit import Credit
 from services.notifier.directory import Directory
 from services.notifier.ledger import Ledger
+from services.notifier.postman import Postman
 from services.notifier.reputation import Reputation
 from services.notifier.room import Room
 from services.notifier.rounds import Rounds
@@ -49,29 +52,35 @@ class Parts:
             yield
 
 
-def notifier_parts(documents: Documents, *, slots: int = 16, base_url: str = "http://d") -> Parts:
+def notifier_parts(
+    documents: Documents,
+    *,
+    slots: int = 16,
+    base_url: str = "http://d",
+    progressed: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Parts:
     """A notifier that has not looked for anything yet; a host may have all of its slots."""
     stop, breaker, credit, deliveries = Stop(), Breaker(), Credit(slots, slots), documents.deliveries
     holdings: Holdings[Delivery] = Holdings(deliveries.leases, slots, stop=stop, health=Health(), shutdown_seconds=60)
     room, ledger = Room(holdings, breaker, credit), Ledger(deliveries)
     directory = Directory(documents.addressees, SECRET)
     session = GuardedSession(EgressPolicy([IPv4Network("127.0.0.0/8")]))
-    courier = Courier(
-        deliveries,
+    postman = Postman(
         Sender(session, total_seconds=10),
-        ledger,
-        holdings,
-        room,
         directory=directory,
         throttle=Throttle(documents.addressees),
         breaker=breaker,
         reputation=Reputation(documents, failing_seconds=60),
         credit=credit,
         schedule=[],
-        stop=stop,
+    )
+    clearance = Clearance(deliveries, breaker, [])
+    courier = Courier(
+        deliveries, holdings, room, clearance=clearance, postman=postman, ledger=ledger, stop=stop, clock=clock
     )
     announcer = Announcer(documents, courier, base_url=base_url, stop=stop)
-    rounds = Rounds(deliveries, announcer, courier, room, sweep_seconds=3600, stop=stop, progressed=lambda: None)
+    rounds = Rounds(deliveries, announcer, courier, room, sweep_seconds=3600, stop=stop, progressed=progressed)
     return Parts(announcer, courier, holdings, room, rounds, directory, ledger, session, stop)
 
 

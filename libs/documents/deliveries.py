@@ -68,7 +68,7 @@ class Deliveries:
             suspect_after=None,
             spread=Spread(ahead=_AHEAD),
         )
-        self.doubts = Doubts(self._collection, self.leases)
+        self.doubts = Doubts(self._collection, self.leases, lease_seconds=lease_seconds)
 
     async def ensure_indexes(self) -> None:
         """Makes one partial index per state that is searched for; those of `DeliveryLog` are for lists."""
@@ -123,8 +123,8 @@ class Deliveries:
                     for document in piece.held
                 ]
         finally:
-            if sent and not held:
-                self.doubts.note(token, sent, began + self._lease_seconds)
+            if not held:
+                self.doubts.note({token}, list(sent))
         return Announced({request_id for piece in pieces for request_id in piece.request_ids}, held)
 
     async def add(self, deliveries: Sequence[NewDelivery], session: Session) -> None:

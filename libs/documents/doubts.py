@@ -1,7 +1,8 @@
-"""What may be held by announcements of which it is not known what came, or that took too long for it to begin."""
+"""What may be held by announcements and is not to be begun: nobody knows that they were made, or it is too late."""
 
 import time
-from collections.abc import Collection as AbstractCollection
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import structlog
@@ -15,25 +16,36 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Doubt:
-    token: str
-    webhook_ids: AbstractCollection[str]
+    tokens: AbstractSet[str]
+    webhook_ids: Sequence[str]
     until: float
 
 
 class Doubts:
     """Gives back what is held under tokens that nobody works under, so that it need not wait for the end of its lease.
 
-    A commit that erred may have been done, or be done yet. That it was is seen by what it makes, all at once.
+    A commit that erred may have been done, or be done yet. That it was is seen by what it makes, all at once. What is
+    not seen within `lease_seconds` is forgotten: its lease has ended then.
     """
 
-    def __init__(self, collection: Collection, leases: Leases) -> None:
+    def __init__(
+        self,
+        collection: Collection,
+        leases: Leases,
+        *,
+        lease_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._collection = collection
         self._leases = leases
+        self._lease_seconds = lease_seconds
+        self._clock = clock
         self._doubts: list[_Doubt] = []
 
-    def note(self, token: str, webhook_ids: AbstractCollection[str], until: float) -> None:
-        """These may be held under `token`, whose lease ends at `until` by the monotonic clock."""
-        self._doubts.append(_Doubt(token, webhook_ids, until))
+    def note(self, tokens: AbstractSet[str], webhook_ids: Sequence[str]) -> None:
+        """These may be held under `tokens`, and nobody works under them."""
+        if webhook_ids:
+            self._doubts.append(_Doubt(tokens, webhook_ids, self._clock() + self._lease_seconds))
 
     async def settle(self) -> int:
         """Gives back what is held, and says how many; what is not to be seen yet is looked for again the next time.
@@ -43,11 +55,11 @@ class Doubts:
         """
         released = 0
         for doubt in list(self._doubts):
-            ids = list(doubt.webhook_ids)
-            found = await self._collection.find({"_id": {"$in": ids}}, {"lease.token": 1}).to_list(None)
-            if any(document.get("lease", {}).get("token") == doubt.token for document in found):
-                released += await self._leases.release({doubt.token}, ids)
-            elif found or time.monotonic() >= doubt.until:  # made by another, or given back; or others take it back
+            wanted = {"_id": {"$in": list(doubt.webhook_ids)}}
+            found = await self._collection.find(wanted, {"lease.token": 1}).to_list(None)
+            if any(document.get("lease", {}).get("token") in doubt.tokens for document in found):
+                released += await self._leases.release(doubt.tokens, doubt.webhook_ids)
+            elif found or self._clock() >= doubt.until:  # made by another, or given back; or others take it back
                 self._doubts.remove(doubt)
         if released:
             metrics.LEASES_RELEASED.labels(self._leases.name).inc(released)

@@ -2,10 +2,8 @@
 
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
-
-from pymongo.errors import PyMongoError
 
 from libs.changestream import ChangeStream, Consumer, Permits
 from libs.documents import Delivery, connected
@@ -16,10 +14,12 @@ from libs.runtime.health import Health, serve_health
 from libs.runtime.lifecycle import Process
 from services.notifier.announcer import Announcer
 from services.notifier.breaker import Breaker
+from services.notifier.clearance import Clearance
 from services.notifier.courier import Courier
 from services.notifier.credit import Credit
 from services.notifier.directory import Directory
 from services.notifier.ledger import Ledger
+from services.notifier.postman import Postman
 from services.notifier.reputation import Reputation
 from services.notifier.room import Room
 from services.notifier.rounds import Rounds
@@ -78,19 +78,18 @@ async def serve(
         breaker = breaker or Breaker()
         credit = Credit(max(1, settings.webhook_in_flight // 16), max(1, settings.webhook_in_flight // 4))
         room = Room(holdings, breaker, credit)
-        courier = Courier(
-            deliveries,
+        postman = Postman(
             Sender(poster or session, total_seconds=settings.webhook_seconds),
-            ledger,
-            holdings,
-            room,
             directory=directory,
             throttle=Throttle(documents.addressees),
             breaker=breaker,
             reputation=reputation,
             credit=credit,
             schedule=settings.webhook_schedule,
-            stop=process.stop,
+        )
+        clearance = Clearance(deliveries, breaker, settings.webhook_schedule)
+        courier = Courier(
+            deliveries, holdings, room, clearance=clearance, postman=postman, ledger=ledger, stop=process.stop
         )
         await stack.enter_async_context(courier.running())
         consumer = Consumer(
@@ -114,8 +113,7 @@ async def serve(
             progressed=consumer.progressed,
         )
         await consumer.run(rounds.drain)
-        with suppress(PyMongoError):  # or the leases end
-            await deliveries.doubts.settle()
+        await rounds.end()
 
 
 def _session(settings: NotifierSettings) -> GuardedSession:

@@ -4,12 +4,17 @@ import random
 import time
 from collections.abc import Callable
 
+import structlog
+from pymongo.errors import PyMongoError
+
 from libs.changestream import Wake
 from libs.documents import Deliveries
 from libs.runtime.lifecycle import Stop
 from services.notifier.announcer import Announcer
 from services.notifier.courier import Courier
 from services.notifier.room import Room
+
+_log = structlog.get_logger()
 
 
 class Rounds:
@@ -50,6 +55,13 @@ class Rounds:
             found = True
             self._progressed()
         return found
+
+    async def end(self) -> None:
+        """Gives back what was announced and not begun, once no drain comes any more; what it cannot, expires."""
+        try:
+            await self._deliveries.doubts.settle()
+        except PyMongoError as error:
+            _log.warning("lease.release_failed", collection="deliveries", error=repr(error)[:300])
 
     async def _round(self, *, sweeps: bool) -> bool:
         tended = await self._deliveries.doubts.settle()

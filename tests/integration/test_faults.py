@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,9 +12,11 @@ from pymongo.errors import PyMongoError
 
 from libs.changestream import Wake
 from libs.documents import Counts, Delivery, Documents, HeldImage, NewDelivery, NewImage, NewRequest, Output
+from libs.documents.delivery import document_of
+from libs.documents.doubts import Doubts
 from libs.mongo import Mongo
 from tests.notifier_parts import notifier_parts
-from tests.notifiers import close_request, delivery_in
+from tests.notifiers import close_request, delivery_in, ended, subscribe
 from tests.waiting import until
 from tests.webhook_server import receiving
 
@@ -301,6 +303,39 @@ async def test_a_notifier_whose_announcement_errs_attempts_it_once_mongodb_answe
         assert await parts.rounds.drain(Wake("start"))
         delivery = await delivery_in(documents, request_id, "delivered")
     assert (len(receiver.received), delivery.attempts_made) == (1, 1)
+
+
+async def test_failed_images_of_an_announcement_that_errs_are_told_once_mongodb_answers(
+    mongo: Mongo, documents: Documents, faulty: Documents
+) -> None:
+    """Whoever announced it does not know that there are any, so it looks around."""
+    parts = notifier_parts(faulty)
+    async with receiving() as receiver, parts.running():
+        endpoint = await subscribe(documents, receiver.url, events=["image.failed"])
+        assert not await parts.rounds.drain(Wake("start"))
+        request_id = await close_request(documents, receiver.url, good=1, bad=2)
+        async with failing(mongo, "commitTransaction", Fault(DONE_BUT_UNSURE, "alwaysOn")):
+            assert not await done_or_not(parts.rounds.drain(Wake("event")))
+        [telling] = await documents.deliveries.failures.untold(2)
+        assert (telling.request_id, telling.endpoint_ids) == (request_id, [endpoint.id])
+        assert await parts.rounds.drain(Wake("start"))
+        await ended(documents, endpoint, 2)
+    assert len({received.webhook_id for received in receiver.received}) == len(receiver.received) == 3
+
+
+async def test_what_is_not_seen_of_an_announcement_within_a_lease_is_forgotten(documents: Documents) -> None:
+    """So there is no end of neither looking nor memory; what is made even later has no lease any more."""
+    now = 1000.0
+    new = NewDelivery("r", "request.completed", "http://a/", "{}", TRACE, 1.0)
+    deliveries, collection = documents.deliveries, documents.mongo.collection("deliveries")
+    doubts = Doubts(collection, deliveries.leases, lease_seconds=15, clock=lambda: now)
+    for seconds, seen in ((14, 1), (15, 0)):
+        doubts.note({str(seconds)}, [new.webhook_id])
+        now += seconds
+        assert await doubts.settle() == 0
+        await collection.insert_many(deliveries.leases.leased([document_of(new)], str(seconds), datetime.now(UTC)))
+        assert await doubts.settle() == seen
+        await collection.delete_many({})
 
 
 async def test_what_half_of_its_lease_has_gone_by_of_when_it_is_announced_is_given_back(

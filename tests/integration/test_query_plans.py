@@ -230,6 +230,8 @@ async def deliver(documents: Documents) -> None:
     assert await documents.deliveries.announce({first.id: new}, {first.id: ["ep_x"]}) == ({first.id}, [])
     together: dict[str, list[NewDelivery]] = {closed.id: [] for closed in others}
     assert await documents.deliveries.announce(together) == (set(together), [])
+    documents.deliveries.doubts.note({"lost"}, [one.webhook_id for one in new])
+    assert await documents.deliveries.doubts.settle() == 0
     await tell_of_failures(documents)
     held = await documents.deliveries.claim(4, each=4)
     attempt = Attempt(datetime.now(UTC), 0.1, 500, "http_500", "", "127.0.0.1")
