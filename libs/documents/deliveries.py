@@ -1,14 +1,13 @@
 """Deliveries: one per request, event and endpoint, from its announcement to its last attempt."""
 
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from pymongo import UpdateOne
 
+from libs.documents.announcement import Announcement
 from libs.documents.clearing import Clearing
 from libs.documents.delivery import (
     DUE_AT_ONCE,
@@ -38,14 +37,6 @@ class Announced(NamedTuple):
 
     request_ids: set[str]
     held: list[Delivery]
-
-
-class _Piece(NamedTuple):
-    """What one transaction announces; `zero` is the server's clock when this process's monotonic one was at zero."""
-
-    request_ids: set[str]
-    held: list[Document]
-    zero: datetime
 
 
 class Deliveries:
@@ -90,46 +81,33 @@ class Deliveries:
         Those whose webhook-id is in `beginning` are claimed by that where all is done in one transaction. Their
         attempts are to begin when this returns, which is what their `claimed_at` says. What an error leaves in doubt,
         or is there after half of its lease only, the next `doubts.settle` gives back; the leases of one who was killed
-        end.
+        end. What is left to others is said to those who watch requests, as `shared`.
         """
-        telling, token, began = failures or {}, secrets.token_hex(16), time.monotonic()
-        sent = set[str]()
-
-        async def work(session: Session, request_ids: Sequence[str]) -> _Piece | None:
-            marked = await self._requests.mark_announced(request_ids, session)
-            if not marked:
-                return None
-            now = min(marked.values())
-            zero = now - timedelta(seconds=time.monotonic())
-            new = [document_of(one) for request_id in marked for one in deliveries[request_id]]
-            # What one of several pieces held could begin only when all of them are done.
-            begins = beginning if len(request_ids) == len(deliveries) else frozenset()
-            waiting = [document for document in new if document["_id"] not in begins]
-            held = self.leases.leased((document for document in new if document["_id"] in begins), token, now)
-            sent.update(document["_id"] for document in held)
-            await self._insert([*held, *waiting], session)
-            begun = {request_id: telling[request_id] for request_id in marked if request_id in telling}
-            await self.failures.begin(begun, session)
-            return _Piece(set(marked), held, zero)
-
-        held: list[Delivery] = []
+        announcement = Announcement(
+            deliveries,
+            failures or {},
+            beginning,
+            requests=self._requests,
+            collection=self._collection,
+            failures=self.failures,
+            leases=self.leases,
+        )
+        began, held = time.monotonic(), list[Delivery]()
         try:
-            pieces = [piece for piece in await self._mongo.transact_in_pieces(list(deliveries), work) if piece]
+            made = await self._mongo.transact_in_pieces(list(deliveries), announcement.make)
+            pieces = [piece for piece in made if piece]
             now = time.monotonic()
             if now < began + self._lease_seconds / 2:
-                held = [
-                    delivery_of(document, piece.zero + timedelta(seconds=now))
-                    for piece in pieces
-                    for document in piece.held
-                ]
+                held = [delivery for piece in pieces for delivery in piece.begun(now)]
         finally:
             if not held:
-                self.doubts.note({token}, list(sent))
+                self.doubts.note({announcement.token}, list(announcement.sent))
         return Announced({request_id for piece in pieces for request_id in piece.request_ids}, held)
 
     async def add(self, deliveries: Sequence[NewDelivery], session: Session) -> None:
         """Makes these deliveries inside the caller's transaction, which fails where one of them is there already."""
-        await self._insert([document_of(new) for new in deliveries], session)
+        if deliveries:
+            await self._collection.insert_many([document_of(new) for new in deliveries], session=session)
 
     async def queue(self, deliveries: Sequence[NewDelivery], session: Session | None = None) -> None:
         """Makes deliveries that no closed request brings about; notifiers find them within about a second.
@@ -169,10 +147,6 @@ class Deliveries:
         found = await self._collection.find({"_id": {"$in": ids}}, {"recorded": 1}).to_list(None)
         recorded = {document["_id"]: document.get("recorded") for document in found}
         return [recorded.get(ending.delivery.webhook_id) == ending.delivery.token for ending in endings]
-
-    async def _insert(self, documents: Sequence[Document], session: Session) -> None:
-        if documents:
-            await self._collection.insert_many(documents, session=session)
 
     async def of_request(self, request_id: str) -> list[Delivery]:
         """Every delivery of a request."""

@@ -60,7 +60,8 @@ class Requests:
     """The collection of requests.
 
     `closed` is false until the final status and counts are written; `announced` is false from then until the
-    deliveries for it exist. Both have a partial index, so sweeping and announcing read nothing that is done.
+    deliveries for it exist, and `shared` is true where some of these were not begun by their making. The first two have
+    a partial index, so sweeping and announcing read nothing that is done.
     """
 
     def __init__(self, mongo: Mongo, name: str, images: Images, progress: Progress, *, loader_seconds: float) -> None:
@@ -273,14 +274,17 @@ class Requests:
         found = await self._collection.find(wanted, sort=[("completed_at", 1)], limit=limit).to_list(None)
         return [_request(document) for document in found]
 
-    async def mark_announced(self, request_ids: Sequence[str], session: Session) -> dict[str, datetime]:
+    async def mark_announced(
+        self, request_ids: Sequence[str], session: Session, *, shared: bool
+    ) -> dict[str, datetime]:
         """Inside the caller's transaction: those whose deliveries the caller, and nobody else, may make.
 
-        Gives for each when it was marked, by the server's clock. Another transaction that marks one of them first makes
-        this one conflict.
+        Gives for each when it was marked, by the server's clock. Where some of it is `shared`, it says so to those who
+        watch. Another transaction that marks one of them first makes this one conflict.
         """
         wanted = {"_id": {"$in": list(request_ids)}, "announced": False}
-        change, marked = {"$set": {"announced": True}}, {"now": "$$NOW"}
+        change: Document = {"$set": {"announced": True, **({"shared": True} if shared else {})}}
+        marked: Document = {"now": "$$NOW"}
         if len(request_ids) == 1:  # a round trip less, where somebody may be waiting for just this
             only = await self._collection.find_one_and_update(wanted, change, marked, session=session)
             found = [only] if only else []

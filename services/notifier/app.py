@@ -27,14 +27,14 @@ from services.notifier.sender import Poster, Sender
 from services.notifier.settings import NotifierSettings
 from services.notifier.throttle import Throttle
 
-# A request that was closed is to be announced; one that was announced has deliveries, which all notifiers share.
+# A request that was closed is to be announced; one that is shared has deliveries that were not begun by that.
 _PIPELINE: Sequence[dict[str, Any]] = (
     {
         "$match": {
             "operationType": "update",
             "$or": [
                 {"updateDescription.updatedFields.closed": True},
-                {"updateDescription.updatedFields.announced": True},
+                {"updateDescription.updatedFields.shared": True},
             ],
         }
     },

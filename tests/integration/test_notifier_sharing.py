@@ -88,6 +88,35 @@ async def test_what_there_is_room_for_is_claimed_by_its_announcement(documents: 
     assert received.verified(SECRET)
 
 
+async def test_others_are_told_of_an_announcement_where_it_leaves_them_something(documents: Documents) -> None:
+    """What its notifier has begun needs nobody else; failed images are yet to be told."""
+    left, begun, failed, empty = [await close_request(documents, None) for _ in range(4)]
+    new = {
+        request_id: event_of(request, "http://h/", base_url="")
+        for request_id in (left, begun, failed)
+        if (request := await documents.requests.get(request_id))
+    }
+    await documents.deliveries.announce({left: [new[left]]})
+    await documents.deliveries.announce({begun: [new[begun]]}, beginning={new[begun].webhook_id})
+    await documents.deliveries.announce({failed: [new[failed]]}, {failed: ["ep"]}, beginning={new[failed].webhook_id})
+    await documents.deliveries.announce({empty: []})
+    shared = documents.requests.collection.find({"announced": True, "shared": True}, {"_id": 1})
+    assert {request["_id"] async for request in shared} == {left, failed}
+
+
+async def test_what_an_announcement_leaves_is_begun_by_another_at_once(documents: Documents, mongo_uri: str) -> None:
+    """It is told of it, and does not wait for its next sweep."""
+    async with receiving() as receiver:
+        request_id = await close_request(documents, receiver.url)
+        [request] = await documents.requests.unannounced(1)
+        await documents.requests.collection.update_one({"_id": request_id}, {"$unset": {"announced": ""}})
+        async with notifying(notifier_settings(documents, mongo_uri, sweep_seconds=3600)) as process:
+            await process.ready.wait()
+            await documents.requests.collection.update_one({"_id": request_id}, {"$set": {"announced": False}})
+            await documents.deliveries.announce({request_id: [event_of(request, receiver.url, base_url="")]})
+            await delivery_in(documents, request_id, "delivered")
+
+
 async def test_an_announced_delivery_whose_notifier_died_before_its_attempt_is_made_by_another(
     mongo: Mongo, documents: Documents, mongo_uri: str
 ) -> None:
