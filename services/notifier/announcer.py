@@ -1,8 +1,10 @@
 """Turns closed requests into deliveries, each exactly once."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from libs.documents import Documents, Endpoint, FailedImage, NewDelivery, Request, Telling
 from libs.runtime import metrics
@@ -11,7 +13,6 @@ from libs.runtime.trace import trace_id
 from services.notifier.courier import Courier
 from services.notifier.event import IMAGE_FAILED, event_of, image_event_of, type_of
 
-_log = structlog.get_logger()
 _CHUNK = 100
 _DELIVERIES = 1_000
 _TELLINGS = 8
@@ -100,9 +101,7 @@ class Announcer:
                 deliveries, failures, beginning=beginning.webhook_ids
             )
         self._looks |= bool(announced.intersection(failures))
-        for request in requests:
-            if request.id in announced:
-                self._note(request, len(deliveries[request.id]))
+        _note([(request, len(deliveries[request.id])) for request in requests if request.id in announced])
         return len(announced)
 
     def _deliveries(self, request: Request, endpoints: Sequence[Endpoint]) -> list[NewDelivery]:
@@ -125,7 +124,12 @@ class Announcer:
 
         return await self._documents.deliveries.failures.tell(telling, request.total, news)
 
-    def _note(self, request: Request, deliveries: int) -> None:
-        metrics.REQUESTS_ANNOUNCED.labels(request.status).inc()
-        with structlog.contextvars.bound_contextvars(request_id=request.id, trace_id=trace_id(request.trace)):
-            _log.info("request.announced", status=request.status, deliveries=deliveries)
+
+def _note(announced: Sequence[tuple[Request, int]]) -> None:
+    """Logs each request with its number of deliveries, and counts them by status."""
+    log: FilteringBoundLogger = structlog.get_logger().bind()  # once, since that is half of a line's work
+    for request, deliveries in announced:
+        context = {"request_id": request.id, "trace_id": trace_id(request.trace)}
+        log.info("request.announced", **context, status=request.status, deliveries=deliveries)
+    for status, count in Counter(request.status for request, _ in announced).items():
+        metrics.REQUESTS_ANNOUNCED.labels(status).inc(count)
