@@ -4,6 +4,7 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 
 from libs.documents import HeldImage, Postponed
 from libs.leases import Claim, Shares
@@ -23,7 +24,7 @@ _LOOK_SECONDS = 0.25
 _REMEMBERED = 4096
 _BACKLOG = 64
 _WAITING_SHARES = 2
-_FEW = 64  # hosts; of more than that, no claim has more than a share of one
+_LATELY = 16  # hosts: of so many that answer at the same time, no claim has more than a share of each
 _WAITING_SECONDS = 0.5
 
 
@@ -85,14 +86,16 @@ class Hosts:
         """Nothing more is wanted of the host of `image`."""
         self._left.add(image)
         # One more than its share, which is asked for at once and may be answered so, however long that took.
-        self._answered.setdefault(image.host, deque(maxlen=self._each + 1)).append(self._clock())
+        answered = self._answered.pop(image.host, None) or deque(maxlen=self._each + 1)
+        answered.append(self._clock())
+        self._answered[image.host] = answered  # behind those that answered before it
         self._on_leave()
 
     def shares(self, working: Iterable[HeldImage]) -> Shares:
         """What may be claimed beside what is worked on."""
         counts = self._by_host(working)
-        fast = self._answered if len(self._answered) <= _FEW else ()
-        held = {host: self._each - self._room(host, counts[host]) for host in {*counts, *fast}}
+        lately = islice(reversed(self._answered), _LATELY)
+        held = {host: self._each - self._room(host, counts[host]) for host in {*counts, *lately}}
         return Shares("host", self._each, held, passing=self._passing)
 
     def limit(self, free: int, working: Collection[HeldImage]) -> int:

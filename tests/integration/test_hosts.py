@@ -222,6 +222,19 @@ async def test_some_images_of_a_host_that_answers_wait_for_it_and_several_are_cl
     assert len(hosts.shares(held("answers", 7)).admit(candidates)) == 1
 
 
+async def test_hosts_that_answered_long_ago_take_nothing_from_one_that_answers(documents: Documents) -> None:
+    """A catalogue may have one host's images behind another's, and an hour may be between their last answers."""
+    now = 0.0
+    hosts = Hosts(8, documents.postponed, slots=16, clock=lambda: now)
+    await backlog(hosts, 1)
+    for number in range(100):
+        hosts.leave(held(f"host{number}", 1)[0])
+    now = 3600.0
+    for image in held("answers", 9, first=2000):
+        hosts.leave(image)
+    assert len(hosts.shares([]).admit([{"host": "answers"}] * 20)) == 20
+
+
 async def test_none_wait_for_a_slow_host_that_answers_its_share_at_one_moment(documents: Documents) -> None:
     """What was asked for at once is answered at once, though it took ten seconds."""
     now = 0.0
