@@ -60,8 +60,8 @@ class Announcement:
         new = {request_id: [document_of(one) for one in self._deliveries[request_id]] for request_id in request_ids}
         # What one of several pieces held could begin only when all of them are done.
         begins = self._beginning if len(request_ids) == len(self._deliveries) else frozenset()
-        left = [request_id for request_id in request_ids if self._leaves(request_id, new[request_id], begins)]
-        marked = await self._requests.mark_announced(request_ids, session, shared=bool(left))
+        left = {request_id for request_id in request_ids if any(one["_id"] not in begins for one in new[request_id])}
+        marked = await self._requests.mark_announced(request_ids, session, shared=left)
         if not marked:
             return None
         now = min(marked.values())
@@ -69,13 +69,10 @@ class Announcement:
         made = [document for request_id in marked for document in new[request_id]]
         waiting = [document for document in made if document["_id"] not in begins]
         held = self._leases.leased((document for document in made if document["_id"] in begins), self.token, now)
-        self.sent.update(document["_id"] for document in held)
+        # Nothing of an earlier run is there: only all that is announced is held, and that is one piece.
+        self.sent = {document["_id"] for document in held}
         if made:
             await self._collection.insert_many([*held, *waiting], session=session)
         told = {request_id: self._telling[request_id] for request_id in marked if request_id in self._telling}
         await self._failures.begin(told, session)
         return Piece(marked.keys(), held, zero)
-
-    def _leaves(self, request_id: str, new: Sequence[Document], begins: AbstractSet[str]) -> bool:
-        """Whether of a request something is left to any notifier."""
-        return request_id in self._telling or any(document["_id"] not in begins for document in new)

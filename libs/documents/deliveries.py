@@ -104,11 +104,6 @@ class Deliveries:
                 self.doubts.note({announcement.token}, list(announcement.sent))
         return Announced({request_id for piece in pieces for request_id in piece.request_ids}, held)
 
-    async def add(self, deliveries: Sequence[NewDelivery], session: Session) -> None:
-        """Makes these deliveries inside the caller's transaction, which fails where one of them is there already."""
-        if deliveries:
-            await self._collection.insert_many([document_of(new) for new in deliveries], session=session)
-
     async def queue(self, deliveries: Sequence[NewDelivery], session: Session | None = None) -> None:
         """Makes deliveries that no closed request brings about; notifiers find them within about a second.
 

@@ -4,6 +4,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -275,15 +276,15 @@ class Requests:
         return [_request(document) for document in found]
 
     async def mark_announced(
-        self, request_ids: Sequence[str], session: Session, *, shared: bool
+        self, request_ids: Sequence[str], session: Session, *, shared: AbstractSet[str]
     ) -> dict[str, datetime]:
         """Inside the caller's transaction: those whose deliveries the caller, and nobody else, may make.
 
-        Gives for each when it was marked, by the server's clock. Where some of it is `shared`, it says so to those who
-        watch. Another transaction that marks one of them first makes this one conflict.
+        Gives for each when it was marked, by the server's clock. Of the `shared` ones it says so to those who watch.
+        Another transaction that marks one of them first makes this one conflict.
         """
         wanted = {"_id": {"$in": list(request_ids)}, "announced": False}
-        change: Document = {"$set": {"announced": True, **({"shared": True} if shared else {})}}
+        change = [{"$set": {"announced": True, **({"shared": {"$in": ["$_id", list(shared)]}} if shared else {})}}]
         marked: Document = {"now": "$$NOW"}
         if len(request_ids) == 1:  # a round trip less, where somebody may be waiting for just this
             only = await self._collection.find_one_and_update(wanted, change, marked, session=session)

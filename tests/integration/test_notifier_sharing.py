@@ -89,19 +89,21 @@ async def test_what_there_is_room_for_is_claimed_by_its_announcement(documents: 
 
 
 async def test_others_are_told_of_an_announcement_where_it_leaves_them_something(documents: Documents) -> None:
-    """What its notifier has begun needs nobody else; failed images are yet to be told."""
-    left, begun, failed, empty = [await close_request(documents, None) for _ in range(4)]
+    """What its notifier has begun needs nobody else, also where it was announced together with what is left."""
+    left, begun, empty, *together = [await close_request(documents, None) for _ in range(5)]
     new = {
         request_id: event_of(request, "http://h/", base_url="")
-        for request_id in (left, begun, failed)
+        for request_id in (left, begun, *together)
         if (request := await documents.requests.get(request_id))
     }
     await documents.deliveries.announce({left: [new[left]]})
     await documents.deliveries.announce({begun: [new[begun]]}, beginning={new[begun].webhook_id})
-    await documents.deliveries.announce({failed: [new[failed]]}, {failed: ["ep"]}, beginning={new[failed].webhook_id})
+    await documents.deliveries.announce(
+        {request_id: [new[request_id]] for request_id in together}, beginning={new[together[0]].webhook_id}
+    )
     await documents.deliveries.announce({empty: []})
     shared = documents.requests.collection.find({"announced": True, "shared": True}, {"_id": 1})
-    assert {request["_id"] async for request in shared} == {left, failed}
+    assert {request["_id"] async for request in shared} == {left, together[1]}
 
 
 async def test_what_an_announcement_leaves_is_begun_by_another_at_once(documents: Documents, mongo_uri: str) -> None:

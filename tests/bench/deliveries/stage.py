@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from libs.documents import Documents
+from libs.documents.delivery import document_of
 from libs.mongo import EmbeddedMongo, Mongo
 from tests.bench.deliveries.bare_loop import BareLoop, bare_loop
 from tests.bench.deliveries.news import news
@@ -49,7 +49,7 @@ class Stage:
         """Stores pending deliveries, to one endpoint after the other."""
         urls = itertools.islice(itertools.cycle(self.receiver.urls), count)
         while some := [news(url) for url in itertools.islice(urls, _STORED_AT_ONCE)]:
-            await self.documents.mongo.transaction(partial(self.documents.deliveries.add, some))
+            await self.documents.mongo.collection("deliveries").insert_many([document_of(new) for new in some])
 
     async def received(self, count: int, *, seconds: float = 120.0) -> None:
         """Returns once so many have come to the receiver; TimeoutError when they have not in time."""
