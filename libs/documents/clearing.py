@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from libs.documents.delivery import endpoint_of
+from libs.leases import IN_ORDER
 from libs.mongo import Collection, Document, Mongo, Session
 from libs.webhooks import JITTER
 
@@ -64,7 +65,7 @@ class Clearing:
                     }
                 },
             ],
-            hint="pending",
+            hint=IN_ORDER,
         )
         found = await front.to_list(None)
         urls = await self._urls({document["endpoint_id"] for document in found if document.get("endpoint_id")})

@@ -15,7 +15,7 @@ from libs.documents.outputs import Output
 from libs.documents.positions import between, image_id
 from libs.documents.progress import Progress
 from libs.documents.rows import ImageFailure, Row, Rows
-from libs.leases import Claim, Fields, Leases, Shares
+from libs.leases import IN_ORDER, Claim, Fields, Leases, Shares
 from libs.mongo import Collection, Document, Encoded, Mongo, Session, encoded
 
 _CLEAR_CHUNK = 5000
@@ -111,7 +111,8 @@ class Images:
             # Behind what was claimed lately; and so it does not wade through that either.
             wanted["rank"] = {"$gte": least}
         # Hinted, since without a condition on the index's own field the planner reads the whole collection.
-        found = await self._collection.find_one(wanted, {"rank": 1}, sort=[("rank", direction)], hint=state)
+        hint = IN_ORDER if state == "pending" else state
+        found = await self._collection.find_one(wanted, {"rank": 1}, sort=[("rank", direction)], hint=hint)
         return float(found["rank"]) if found else None
 
     async def insert(

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 PENDING, DELAYED, PROCESSING = "pending", "delayed", "processing"
 
+IN_ORDER = "pending_in_order"
+"""The name of the index of what is pending by its order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fields:

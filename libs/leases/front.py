@@ -1,10 +1,10 @@
 """What a claim looks at: the first pending documents in their order, or some behind them."""
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from libs.leases.fields import PENDING, Fields
 from libs.leases.shares import Shares
@@ -86,13 +86,14 @@ class Front:
         return Seen(front, withheld, min(orders, default=None), alone, exhausted=len(found) < window.wanted)
 
     async def _find(self, window: Window, start: float | None, shares: Shares | None) -> list[Document]:
-        limit, wanted = window.size, dict[str, Any](state=PENDING)
+        # Always with a bound: without one the planner takes the index for its order alone, and reads each document that
+        # is skipped, for its state.
+        first = -math.inf if start is None else start
+        limit, wanted = window.size, {"state": PENDING, self._fields.order: {"$gte": first}}
         projection: Document = {"lost_leases": 1, self._fields.order: 1}
         reads_content = bool(self._content) and (shares is None or shares.beside <= _READ_WHOLE)
         if reads_content:
             projection |= dict.fromkeys((self._fields.attempts, *self._content), 1) | {"now": "$$NOW"}
-        if start is not None:
-            wanted[self._fields.order] = {"$gte": start}
         if shares is not None:
             wanted |= shares.wanted
             projection[shares.field] = 1

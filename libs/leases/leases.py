@@ -19,7 +19,7 @@ from pymongo import IndexModel, ReturnDocument, UpdateOne
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from libs.leases.claim import Claim, Unsure
-from libs.leases.fields import DELAYED, PENDING, PROCESSING, Fields
+from libs.leases.fields import DELAYED, IN_ORDER, PENDING, PROCESSING, Fields
 from libs.leases.front import Front, Seen
 from libs.leases.shares import Shares
 from libs.leases.spread import Spread
@@ -77,11 +77,19 @@ class Leases:
         return self._seconds / 3
 
     def indexes(self) -> list[IndexModel]:
-        """One partial index per state that is searched for, named after the state."""
-        covered = {PENDING: self._fields.order, DELAYED: self._fields.due, PROCESSING: "lease.until"}
+        """One partial index per state that is searched for, named after the state; see also `IN_ORDER`.
+
+        That one has the state too: so what stands before a window is passed over in the index, where MongoDB would read
+        each document for its state (eight claimers at one front: 10 documents read for each claimed, then 5).
+        """
+        covered = {
+            IN_ORDER: (PENDING, [self._fields.order, "state"]),
+            DELAYED: (DELAYED, [self._fields.due]),
+            PROCESSING: (PROCESSING, ["lease.until"]),
+        }
         return [
-            IndexModel([(field, 1)], name=state, partialFilterExpression={"state": state})
-            for state, field in covered.items()
+            IndexModel([(field, 1) for field in fields], name=name, partialFilterExpression={"state": state})
+            for name, (state, fields) in covered.items()
         ]
 
     async def claim(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from libs.documents import Documents, connected
+from libs.leases import IN_ORDER
 from libs.mongo import EmbeddedMongo, Mongo
 from libs.runtime.errors import FatalError, StoppedError
 from libs.runtime.health import Health
@@ -33,7 +34,7 @@ async def test_a_service_finds_its_collections_with_their_indexes(mongo: Mongo) 
 
 async def test_an_index_that_is_in_the_way_is_named(mongo: Mongo) -> None:
     """Waiting would not help, so the service ends with a sentence."""
-    await mongo.collection("images").create_index([("other", 1)], name="pending")
+    await mongo.collection("images").create_index([("other", 1)], name=IN_ORDER)
     with pytest.raises(FatalError, match="index of the same name"):
         async with connecting(mongo):
             pass

@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 from libs.leases import Fields, Leases, Shares, Spread
 from libs.leases.front import Seen
 from libs.mongo import Mongo
-from tests.query_plans import Recorder
+from tests.query_plans import Recorder, statements
 
 
 class Slow(Leases):
@@ -205,6 +205,30 @@ async def test_a_claim_that_looked_behind_the_front_does_not_call_the_queue_exha
     while not (claim := await holder.claim(8)).exhausted:
         pass
     assert await mongo.collection("work").count_documents({"state": "pending"}) == 0
+
+
+async def test_a_wide_front_reads_no_document_that_it_passes_over(mongo: Mongo) -> None:
+    """What stands before a window is passed over in the index."""
+    recorder, spread = Recorder(), Spread()
+    for _ in range(4):
+        spread.learn(8, 0)
+    await add(mongo, *range(300))
+    listened = Mongo.connect(mongo.uri, mongo.database.name, listeners=[recorder])
+    holder = Leases(listened, "work", Fields("rank", "ready_at"), seconds=15.0, holder="one", spread=spread)
+    await mongo.collection("work").create_indexes(holder.indexes())
+    try:
+        for _ in range(6):
+            await holder.claim(4)
+    finally:
+        listened.close()
+    looks = [
+        command["body"] for command in recorder.commands if command["name"] == "find" and "skip" in command["body"]
+    ]
+    assert looks
+    for look in looks:
+        [find] = statements({"name": "find", "body": look})
+        done = (await mongo.database.command("explain", find, verbosity="executionStats"))["executionStats"]
+        assert (done["totalDocsExamined"], done["totalKeysExamined"]) == (4, 4 + find["skip"])
 
 
 async def test_at_an_empty_queue_a_wide_front_is_soon_narrow(mongo: Mongo) -> None:
