@@ -80,7 +80,7 @@ class Leases:
         """One partial index per state that is searched for, named after the state; see also `IN_ORDER`.
 
         That one has the state too: so what stands before a window is passed over in the index, where MongoDB would read
-        each document for its state (eight claimers at one front: 10 documents read for each claimed, then 5).
+        each document for its state (eight claimers at one front: 10 documents read for each claimed, then 4).
         """
         covered = {
             IN_ORDER: (PENDING, [self._fields.order, "state"]),

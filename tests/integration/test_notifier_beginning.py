@@ -1,12 +1,15 @@
 """When a notifier begins what there is: the older first, none behind the stop, and soon what it was woken for."""
 
 import asyncio
+from typing import Any
 
+import pytest
 import structlog
 
 from libs.changestream import Wake
 from libs.documents import Documents, NewDelivery
 from libs.mongo import Mongo
+from libs.runtime import metrics
 from tests.fail_points import held_command
 from tests.notifier_parts import notifier_parts
 from tests.notifiers import TRACE, close_request, deliveries_to, delivery_in, notifier_settings, notifying, subscribe
@@ -41,34 +44,22 @@ async def test_what_has_become_due_begins_before_what_is_announced_in_the_same_r
     assert [received.webhook_id for received in receiver.received] == [old.webhook_id, newer.webhook_id]
 
 
-async def test_no_attempt_begins_behind_the_stop(mongo: Mongo, documents: Documents, mongo_uri: str) -> None:
-    """What was being announced when it came is given back, and waits for no lease."""
-    async with receiving() as receiver:
-        async with notifying(notifier_settings(documents, mongo_uri, shutdown_seconds=60)) as process:
-            await process.ready.wait()
-            async with held_command(mongo, "commitTransaction", app="darkroom-notifier") as reached:
-                request_id = await close_request(documents, receiver.url)
-                await reached()
-                process.stop.set()
-        [left] = await documents.deliveries.of_request(request_id)
-    assert (left.state, left.token, left.attempts_made) == ("pending", "", 0)
-    assert receiver.received == []
-
-
-async def test_what_an_announcement_of_unknown_outcome_holds_at_the_stop_is_given_back(
-    mongo: Mongo, documents: Documents, mongo_uri: str
+@pytest.mark.parametrize("error", [None, DONE_BUT_ERRS], ids=["done", "of unknown outcome"])
+async def test_no_attempt_begins_behind_the_stop(
+    mongo: Mongo, documents: Documents, mongo_uri: str, error: dict[str, Any] | None
 ) -> None:
-    """No drain comes behind it that would."""
+    """What was being announced when it came, and was held by that, is given back, and waits for no lease."""
+    given_back = metrics.LEASES_RELEASED.labels("deliveries")._value
+    before = given_back.get()
     async with receiving() as receiver:
         async with notifying(notifier_settings(documents, mongo_uri, shutdown_seconds=60)) as process:
             await process.ready.wait()
-            async with held_command(
-                mongo, "commitTransaction", app="darkroom-notifier", error=DONE_BUT_ERRS
-            ) as reached:
+            async with held_command(mongo, "commitTransaction", app="darkroom-notifier", error=error) as reached:
                 request_id = await close_request(documents, receiver.url)
                 await reached()
                 process.stop.set()
         [left] = await documents.deliveries.of_request(request_id)
+    assert given_back.get() == before + 1
     assert (left.state, left.token, left.attempts_made) == ("pending", "", 0)
     assert receiver.received == []
 
