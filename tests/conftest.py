@@ -1,10 +1,12 @@
 """What every test may use: a real MongoDB, and in it a database of its own."""
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, settings
 
 from libs.documents import Documents
@@ -16,6 +18,11 @@ settings.load_profile("untimed")
 
 FAULTS = ("--setParameter", "enableTestCommands=1")
 """Lets a test make MongoDB's commands fail (`configureFailPoint: failCommand`)."""
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run in the event loop that the services run in."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

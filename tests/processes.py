@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -73,19 +74,18 @@ async def started(
     name: str, env: Mapping[str, str], folder: Path, *, number: int = 0, module: str = ""
 ) -> AsyncIterator[Service]:
     """Runs `python -m services.<name>`, or `module`, until the end of the context; it has to be ready first."""
-    reading, writing = os.pipe()
+    reading, writing = socket.socketpair()
     log = folder / f"{name}{number}.log"
-    with log.open("wb") as output:
+    with writing, log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *tethered([sys.executable, "-m", module or f"services.{name}", "--ready-fd", str(writing)]),
+            *tethered([sys.executable, "-m", module or f"services.{name}", "--ready-fd", str(writing.fileno())]),
             env=dict(env),
             cwd=Path(__file__).parents[1],
-            pass_fds=[writing],
+            pass_fds=[writing.fileno()],
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
         )
-    os.close(writing)
     service = Service(name, "", process, log)
     try:
         service.url = await _ready(reading, service)
@@ -96,16 +96,13 @@ async def started(
             await process.wait()
 
 
-async def _ready(descriptor: int, service: Service) -> str:
-    reader = asyncio.StreamReader()
-    with os.fdopen(descriptor, "rb") as pipe:
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-        try:
-            async with asyncio.timeout(READY_SECONDS):
-                line = await reader.readline()
-        finally:
-            transport.close()
+async def _ready(told: socket.socket, service: Service) -> str:
+    reader, writer = await asyncio.open_connection(sock=told)
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            line = await reader.readline()
+    finally:
+        writer.close()
     if not line:
         await service.process.wait()
         raise AssertionError(f"{service.name} ended before it was ready:\n{service.log.read_text(encoding='utf-8')}")

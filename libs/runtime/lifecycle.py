@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import structlog
+import uvloop
 
 from libs.runtime.errors import FatalError, StoppedError
 from libs.runtime.logging import configure_logging
@@ -71,7 +72,7 @@ def run(service: str, settings: type[SettingsT], serve: Callable[[SettingsT, Pro
         configure_logging(arguments.name, values)
         if unknown := unknown_names():
             _log.warning("settings.unknown", names=unknown)
-        asyncio.run(_serve(serve, values, arguments.ready_fd))
+        uvloop.run(_serve(serve, values, arguments.ready_fd))
         # The loop has put back the default handlers: another SIGTERM while threads are joined must not spoil the exit.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except StoppedError:
