@@ -18,8 +18,9 @@ Exits 1 when a promise is broken: 1.3 times Pillow's speed from JPEG to JPEG, 1.
 """
 
 import argparse
-import asyncio
 import sys
+
+import uvloop
 
 from tests.bench.imaging.memory import memory
 from tests.bench.imaging.pool import pool
@@ -34,7 +35,7 @@ def main(parts: list[str], only: str) -> int:
     if "speed" in parts:
         held.append(speed(only))
     if "pool" in parts:
-        held.append(asyncio.run(pool()))
+        held.append(uvloop.run(pool()))
     if "memory" in parts:
         held.append(memory())
     return int(not all(held))
