@@ -3,8 +3,8 @@
 1, 2, 4 and 8 real watchers fetch tiny images from a host that takes 200 ms for each, with default settings: 8 images in
 flight and so at best 40 images/s per watcher. Then the same watchers fetch other images from the same host without its
 pause: that is the ceiling of the machine, which they share with MongoDB and the host. Counted at the host. The same for
-notifiers (with 64 in flight, at best 320/s: one with its default of 256 takes the machine for itself) and a receiver
-with 32 endpoints, since a notifier gives none more than some of its slots.
+notifiers with 8 in flight, on deliveries that are announced already (announcing tens of thousands beside it would take
+what the cores have left), and a receiver with 32 endpoints, since a notifier gives none more than some of its slots.
 
 Prints the rate, the efficiency against the best possible and against one replica, and the cores that each part takes
 and that the rest of the machine has taken beside it. Exits 1 when two, four or eight replicas make less than 0.9 of
@@ -19,13 +19,13 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 from libs.documents import Documents, NewImage, NewRequest
 from libs.mongo import EmbeddedMongo, Mongo
 from tests.bench.cpu import Meter
+from tests.bench.deliveries.news import store
 from tests.bench.slow_host import SlowHost, slow_host
 from tests.processes import environment, started
 
@@ -69,38 +69,20 @@ async def load_images(
     return cancel
 
 
-async def load_closed(
+async def load_deliveries(
     documents: Documents, host: SlowHost, milliseconds: int, numbers: range
 ) -> Callable[[], Awaitable[None]]:
-    """Closed requests that nobody has announced; one is made by the book and the others after its pattern."""
-    cancel = await load_images(documents, host, milliseconds, range(1))
-    await cancel()
-    collection = documents.requests.collection
-    pattern = await collection.find_one({"closed": True})
-    assert pattern is not None
-    for first in range(0, len(numbers), 1000):
-        await collection.insert_many(
-            [
-                {
-                    **pattern,
-                    "_id": str(uuid4()),
-                    "webhook_url": f"{host.urls[n % ENDPOINTS]}/{milliseconds}/hook",
-                    "announced": False,
-                    "completed_at": datetime.now(UTC),
-                }
-                for n in numbers[first : first + 1000]
-            ]
-        )
+    """Pending deliveries, one to each endpoint by turns."""
+    await store(documents, (f"{host.urls[n % ENDPOINTS]}/{milliseconds}/hook" for n in numbers))
 
     async def forget() -> None:
-        await collection.update_many({"announced": False}, {"$set": {"announced": True}})
         await documents.mongo.collection("deliveries").update_many({"state": "pending"}, {"$set": {"state": "failed"}})
 
     return forget
 
 
 WATCHERS = Kind("watcher", 8, {}, "images", 1, load_images)
-NOTIFIERS = Kind("notifier", 64, {"DARKROOM_WEBHOOK_IN_FLIGHT": "64"}, "webhooks", ENDPOINTS, load_closed)
+NOTIFIERS = Kind("notifier", 8, {"DARKROOM_WEBHOOK_IN_FLIGHT": "8"}, "webhooks", ENDPOINTS, load_deliveries)
 
 
 class Bench:

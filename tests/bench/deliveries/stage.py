@@ -9,17 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from libs.documents import Documents
-from libs.documents.delivery import document_of
 from libs.mongo import EmbeddedMongo, Mongo
 from tests.bench.deliveries.bare_loop import BareLoop, bare_loop
-from tests.bench.deliveries.news import news
+from tests.bench.deliveries.news import store
 from tests.bench.deliveries.receiver import Receiver, receiving
 from tests.processes import Service, environment, started
 
 AT_ONCE = 64
 """What the bare loop has in flight: with the 256 of a notifier it is slower."""
 
-_STORED_AT_ONCE = 1_000
 _LOOK_SECONDS = 0.02
 
 
@@ -47,9 +45,7 @@ class Stage:
 
     async def store(self, count: int) -> None:
         """Stores pending deliveries, to one endpoint after the other."""
-        urls = itertools.islice(itertools.cycle(self.receiver.urls), count)
-        while some := [news(url) for url in itertools.islice(urls, _STORED_AT_ONCE)]:
-            await self.documents.mongo.collection("deliveries").insert_many([document_of(new) for new in some])
+        await store(self.documents, itertools.islice(itertools.cycle(self.receiver.urls), count))
 
     async def received(self, count: int, *, seconds: float = 120.0) -> None:
         """Returns once so many have come to the receiver; TimeoutError when they have not in time."""
