@@ -21,6 +21,8 @@ LONGEST_PRODUCT_NAME = 1_000
 """Characters; the name is stored with each image of its row."""
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*", re.ASCII)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]+")
+_PATH = re.compile(r"[/\\?#]")
 _MOST = 2**63 - 1  # what MongoDB's 64-bit integers hold
 
 csv.field_size_limit(LONGEST_RECORD)  # of the whole process; the default of 128 KiB is less than a long row
@@ -185,7 +187,7 @@ class Catalogue:
                 at = max(at, found)
             problem = problem or self._check(url)
             if problem:
-                self._report(lines.record_line, cells.column(place), f"{problem}: {_shortened(url)}")
+                self._report(lines.record_line, cells.column(place), f"{problem}: {_shown(url)}")
 
     def _check(self, url: str) -> str:
         """Spools an image, or says what is wrong with its URL."""
@@ -220,5 +222,13 @@ def _integer(text: str) -> int | None:
     return int(text)
 
 
-def _shortened(url: str) -> str:
+def _shown(url: str) -> str:
+    """As the problem tells of it, which is logged: cut, and without user name and password."""
+    url = url[: LONGEST_URL + 1]
+    scheme = _SCHEME.match(url)
+    start = scheme.end() if scheme else 0
+    path = _PATH.search(url, start)
+    user, at, _ = url[start : path.start() if path else len(url)].rpartition("@")
+    if at:
+        url = f"{url[:start]}***{url[start + len(user) :]}"
     return url if len(url) <= 100 else f"{url[:100]}…"

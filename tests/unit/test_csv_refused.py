@@ -65,6 +65,24 @@ def test_a_bad_row_is_told_with_its_line_and_column(row: str, column: int | None
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:hush@a.example/a.jpg",
+        "HTTPS:\\\\user:hush@a.example/a.jpg",
+        "ftp://user:hush@a.example/a.jpg",
+        "user:hush@a.example/a.jpg",
+        "https://user:hush@a.example/a b.jpg",
+        "https://us@er:hush@a.example/a.jpg",
+    ],
+)
+def test_what_is_told_of_a_bad_url_has_no_password(url: str) -> None:
+    """It goes to the log as well."""
+    problem = only_problem(f"{HEADER}1,SKU,{url}\n")
+    assert "hush" not in problem.detail
+    assert "***@a.example/a" in problem.detail
+
+
+@pytest.mark.parametrize(
     ("data", "line", "words"),
     [
         (f"{HEADER}{GOOD}2,caf\xe9,{URL}\n".encode("latin-1"), 3, "0xE9 is not valid UTF-8"),
