@@ -111,4 +111,4 @@ def _no_signature(data: bytes) -> SourceFormat:
         raise ImageError("not_an_image", "this is an HTML or XML document")
     if not data.startswith(b"PK") and (data[:2] == b"\xff\xd8" or b"\xff\xd8\xff" in data[:_JUNK_HEAD_BYTES]):
         raise ImageError("corrupt", "a JPEG with foreign bytes at or before its beginning")
-    raise ImageError("not_an_image", f"no image begins with {data[:8]!r}")
+    raise ImageError("not_an_image", f"no image begins with the bytes {data[:8].hex(' ')}")

@@ -16,7 +16,7 @@ async def json_text(request: web.Request) -> str:
     """The body as it was spelt, once it is known to be JSON. Raises `ProblemError` 400, 413, 415 or 422."""
     media_type = request.content_type
     if media_type != "application/json" and not media_type.endswith("+json"):
-        raise ProblemError(415, "unsupported_media_type", "the body is sent as application/json", closes=True)
+        raise ProblemError(415, "unsupported_media_type", "the body must be sent as application/json", closes=True)
     try:
         body = (await _read(request)).decode()
         json.loads(body, parse_constant=_refuse_constant, parse_int=str, parse_float=str)

@@ -1,6 +1,5 @@
 """The shapes of the HTTP interface: they validate what comes in, and the OpenAPI document is generated from them."""
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -9,23 +8,11 @@ from pydantic.json_schema import SkipJsonSchema
 
 from libs.imaging.options import RequestOptions
 from services.ingest.catalogue import MOST_PROBLEMS
-from services.ingest.shapes import Strict, without_default
+from services.ingest.shapes import Strict, matching, without_default
 from services.ingest.urls import LONGEST_URL
 
 EXAMPLE_ID = "2f1c5a3e-8d6b-4c57-9a34-0e9f7b1d2c48"
 EXAMPLE_IMAGE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08.jpg"
-
-
-def _matching(pattern: str, words: str) -> AfterValidator:
-    """Text that matches `pattern`; the refusal says `words`, since nobody reads patterns."""
-    compiled = re.compile(pattern.replace("$", r"\Z"))  # where JSON Schema says $, Python lets a line end follow
-
-    def check(value: str) -> str:
-        if not compiled.search(value):
-            raise ValueError(words)
-        return value
-
-    return AfterValidator(check)
 
 
 def _lower(value: str) -> str:
@@ -46,7 +33,7 @@ RequestId = Annotated[
         examples=[EXAMPLE_ID],
         json_schema_extra={"pattern": _UUID, "minLength": 36, "maxLength": 36},
     ),
-    _matching(_UUID, f"must be a UUID such as {EXAMPLE_ID}"),
+    matching(_UUID, f"must be a UUID such as {EXAMPLE_ID}"),
     AfterValidator(_lower),
 ]
 ImageName = Annotated[
@@ -67,7 +54,7 @@ WebhookUrl = Annotated[
         examples=["https://shop.example/hooks/darkroom"],
         json_schema_extra={"pattern": _HTTP, "format": "uri"},
     ),
-    _matching(_HTTP, "must start with http:// or https://"),
+    matching(_HTTP, "must start with http:// or https://"),
 ]
 Status = Literal["pending", "processing", "completed", "completed_with_errors", "failed", "cancelled"]
 

@@ -1,14 +1,27 @@
 """What the models of the interface have in common."""
 
+import re
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Strict(BaseModel):
     """Refuses fields that it does not know."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+def matching(pattern: str, words: str) -> AfterValidator:
+    """Text that matches `pattern`; the refusal says `words`, since nobody reads patterns."""
+    compiled = re.compile(pattern.replace("$", r"\Z"))  # where JSON Schema says $, Python lets a line end follow
+
+    def check(value: str) -> str:
+        if not compiled.search(value):
+            raise ValueError(words)
+        return value
+
+    return AfterValidator(check)
 
 
 def without_default(schema: dict[str, Any]) -> None:

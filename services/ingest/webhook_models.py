@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from libs.documents import EVENTS, Endpoint, Event, NewEndpoint, Reason
-from services.ingest.shapes import Strict, without_default
+from services.ingest.shapes import Strict, matching, without_default
 from services.ingest.urls import LONGEST_URL
 
 EXAMPLE_ENDPOINT = "ep_019c1360a8007d1f4b6e2a90c35d71e8"
@@ -82,12 +82,11 @@ def _without_defaults(schema: dict[str, Any]) -> None:
 EndpointId = Annotated[
     str,
     Field(
-        pattern=_ENDPOINT_ID,
-        min_length=35,
-        max_length=35,
         description="The endpoint's id.",
         examples=[EXAMPLE_ENDPOINT],
+        json_schema_extra={"pattern": _ENDPOINT_ID, "minLength": 35, "maxLength": 35},
     ),
+    matching(_ENDPOINT_ID, f"must be an endpoint's id such as {EXAMPLE_ENDPOINT}"),
 ]
 EndpointUrl = Annotated[
     str,

@@ -8,7 +8,7 @@ from pydantic import model_validator
 from libs.runtime.settings import CommonSettings, EgressSettings, WebhookSettings
 from libs.webhooks import parse_secret
 
-_HOW_TO_MAKE_ONE = 'python -c "from libs.webhooks import new_secret; print(new_secret())" makes one'
+_HOW_TO_MAKE_ONE = "make one by: echo whsec_$(openssl rand -base64 32)"
 
 
 class NotifierSettings(CommonSettings, EgressSettings, WebhookSettings):
