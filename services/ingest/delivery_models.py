@@ -8,10 +8,11 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from pydantic.json_schema import SkipJsonSchema
 
 from services.ingest.models import EXAMPLE_ID, RequestId
-from services.ingest.shapes import Strict, optional
+from services.ingest.shapes import Strict, matching, optional
 
 EXAMPLE_DELIVERY = "msg_5f1c8a3e2d7b4c6f9a0e1d2c3b4a5968"
 EXAMPLE_TIME = "2026-01-31T12:00:00Z"
+_DELIVERY_ID = r"^msg_[0-9a-f]{32}$"
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
@@ -45,12 +46,11 @@ Cursor = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{32}$", min_length=32, max
 DeliveryId = Annotated[
     str,
     Field(
-        pattern=r"^msg_[0-9a-f]{32}$",
-        min_length=36,
-        max_length=36,
         description="The delivery's id, which every attempt has as `webhook-id`.",
         examples=[EXAMPLE_DELIVERY],
+        json_schema_extra={"pattern": _DELIVERY_ID, "minLength": 36, "maxLength": 36},
     ),
+    matching(_DELIVERY_ID, f"must be a delivery's id such as {EXAMPLE_DELIVERY}"),
 ]
 _REQUEST = "Only those about this request."
 _ENDPOINT = "Only those to this endpoint: the id of a standing one, or a host (with its port, if the URL has one)."
