@@ -9,19 +9,20 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.client import Delivery, connect
+from services.cli.listing import print_list
 
 _STYLES = {"delivered": "green", "failed": "red"}
 
 
 async def show(base_url: str, filters: Mapping[str, str], limit: int) -> None:
-    """Prints a table in a terminal; elsewhere one line per delivery with tabs between its cells, none of them cut."""
+    """Prints a list in a terminal; elsewhere one line per delivery with tabs between its cells, none of them cut."""
     async with connect(base_url) as client:
         shown = [
             Delivery.model_validate(found) async for page in client.deliveries(filters, limit=limit) for found in page
         ]
     console = Console()
     if console.is_terminal:
-        console.print(_table(shown))
+        print_list(console, _table(shown), [line for delivery in shown for line in _lines(delivery)])
         return
     for delivery in shown:
         click.echo("\t".join(_cells(delivery)))
@@ -59,12 +60,21 @@ async def redeliver_some(base_url: str, filters: Mapping[str, str]) -> None:
 
 def _table(shown: list[Delivery]) -> Table:
     table = Table("Time", "State", "Event", "Endpoint", "Tries", "Last", "Delivery")
-    for column in table.columns:
-        column.overflow = "fold"
     for delivery in shown:
         time, state, *rest = _cells(delivery)
-        table.add_row(time, Text(state, style=_STYLES.get(state, "")), *(Text(cell) for cell in rest))
+        table.add_row(time, _styled(state), *(Text(cell) for cell in rest))
     return table
+
+
+def _lines(delivery: Delivery) -> tuple[Text, Text]:
+    """The first has 80 columns at most: an id is 36 long, the longest event 29."""
+    time, state, event, url, tries, last, delivery_id = _cells(delivery)
+    made = f"{tries} {'try' if tries == '1' else 'tries'}{last and f', last {last}'}"
+    return Text.assemble(delivery_id, "  ", _styled(state), "  ", event), Text(f"  {time}  {made}  {url}")
+
+
+def _styled(state: str) -> Text:
+    return Text(state, style=_STYLES.get(state, ""))
 
 
 def _cells(delivery: Delivery) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The table of a request's results."""
+"""The list of a request's results."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.client import Client, Row, Status
+from services.cli.listing import print_list
 
 _PAGE = 500
 
@@ -42,9 +43,9 @@ async def results(client: Client, status: Status, rows: int) -> list[Result]:
 
 
 def print_results(console: Console, shown: list[Result], total: int) -> None:
-    """A table in a terminal; elsewhere one line per image with tabs between its cells, none of them cut."""
+    """A list in a terminal; elsewhere one line per image with tabs between its cells, none of them cut."""
     if console.is_terminal:
-        console.print(_table(shown))
+        print_list(console, _table(shown), [line for result in shown for line in _lines(result)])
     else:
         for result in shown:
             cells = (str(result.serial_number), result.product_name, result.url, result.output)
@@ -57,12 +58,18 @@ def print_results(console: Console, shown: list[Result], total: int) -> None:
 
 def _table(shown: list[Result]) -> Table:
     table = Table("S. No.", "Product", "Image", "Result")
-    for column in table.columns:
-        column.overflow = "fold"
     for result in shown:
-        output = Text(result.output, style="red" if result.failed else "green")
-        table.add_row(str(result.serial_number), Text(result.product_name), Text(result.url), output)
+        table.add_row(str(result.serial_number), Text(result.product_name), Text(result.url), _output(result))
     return table
+
+
+def _lines(result: Result) -> tuple[Text, Text]:
+    first = f"{result.serial_number}  {result.product_name}  {result.url}"
+    return Text(first), Text.assemble("  ", _output(result))
+
+
+def _output(result: Result) -> Text:
+    return Text(result.output, style="red" if result.failed else "green")
 
 
 async def _rows(client: Client, request_id: str) -> AsyncIterator[tuple[int, Row]]:
