@@ -139,7 +139,8 @@ def submit(
     asked = {name: value for name, value in compression.items() if value is not None}
     with _client() as requests, _one_sentence(requests.OptionsError):
         address = _address(url)
-        sys.exit(asyncio.run(requests.submit(address, file, webhook_url, asked, wait=wait, rows=rows)))
+        submitted = requests.submit(address, file, webhook_url, asked, wait=wait, rows=rows, given_url=url)
+        sys.exit(asyncio.run(submitted))
 
 
 @main.command()
@@ -153,7 +154,7 @@ def status(request_id: str, url: str | None, *, as_json: bool, rows: int) -> Non
         if as_json:
             asyncio.run(requests.show_json(_address(url), request_id))
         else:
-            asyncio.run(requests.show(_address(url), request_id, rows))
+            asyncio.run(requests.show(_address(url), request_id, rows, given_url=url))
 
 
 @main.command()

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from libs.imaging.options import RequestOptions
 from services.cli.client import Status, connect
+from services.cli.hint import hint
 from services.cli.results import print_results, results
 from services.cli.watching import watch
 
@@ -19,9 +20,18 @@ class OptionsError(Exception):
 
 
 async def submit(
-    base_url: str, csv: Path, webhook_url: str | None, compression: Mapping[str, str], *, wait: bool, rows: int
+    base_url: str,
+    csv: Path,
+    webhook_url: str | None,
+    compression: Mapping[str, str],
+    *,
+    wait: bool,
+    rows: int,
+    given_url: str | None = None,
 ) -> int:
     """Uploads `csv`; with `wait`, shows its progress and results. Gives the exit code.
+
+    `given_url` is what `--url` was given, which the commands that it suggests need as well.
 
     Raises:
         OptionsError: `compression`, options by name, is not accepted; nothing was sent.
@@ -31,20 +41,20 @@ async def submit(
         request_id = await client.upload(csv, webhook_url, compression)
         click.echo(f"Request {request_id} is accepted.")
         if not wait:
-            click.echo(f"See how it gets on: darkroom status {request_id}")
+            click.echo(f"See how it gets on: {hint('status', request_id, url=given_url)}")
             return 0
         console = Console()
         status = await watch(client, request_id, console)
-        print_results(console, await results(client, status, rows), status.total)
+        print_results(console, await results(client, status, rows), status, given_url)
         click.echo(_summary(status))
         return 0 if status.is_all_well else 1
 
 
-async def show(base_url: str, request_id: str, rows: int) -> None:
-    """Prints how a request stands, and its first rows."""
+async def show(base_url: str, request_id: str, rows: int, given_url: str | None = None) -> None:
+    """Prints how a request stands, and its first rows; `given_url` is as in `submit`."""
     async with connect(base_url) as client:
         status = await client.status(request_id)
-        print_results(Console(), await results(client, status, rows), status.total)
+        print_results(Console(), await results(client, status, rows), status, given_url)
         click.echo(_summary(status))
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.client import Client, Row, Status
+from services.cli.hint import hint
 from services.cli.listing import print_list
 
 _PAGE = 500
@@ -42,18 +43,20 @@ async def results(client: Client, status: Status, rows: int) -> list[Result]:
     return first + failures[:rows]
 
 
-def print_results(console: Console, shown: list[Result], total: int) -> None:
-    """A list in a terminal; elsewhere one line per image with tabs between its cells, none of them cut."""
+def print_results(console: Console, shown: list[Result], status: Status, given_url: str | None) -> None:
+    """A list in a terminal; elsewhere one line per image with tabs between its cells, none of them cut.
+
+    Says how all of them are seen if there are more; `given_url` is what `--url` was given.
+    """
     if console.is_terminal:
         print_list(console, _table(shown), [line for result in shown for line in _lines(result)])
     else:
         for result in shown:
             cells = (str(result.serial_number), result.product_name, result.url, result.output)
             click.echo("\t".join(cells))  # not by rich, which makes spaces of tabs
-    if total > len(shown):
-        console.out(
-            f"{len(shown)} of {total} images are shown; `darkroom status ID --json` gives all.", highlight=False
-        )
+    if status.total > len(shown):
+        whole = hint("status", status.request_id, "--json", url=given_url)
+        console.out(f"{len(shown)} of {status.total} images are shown; all of them: {whole}", highlight=False)
 
 
 def _table(shown: list[Result]) -> Table:

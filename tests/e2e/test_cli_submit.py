@@ -105,7 +105,7 @@ async def test_status_and_cancel(base: str, tmp_path: Path) -> None:
         (tmp_path / "p.csv").write_text(HEADER + f"1,A,{sources.link('a.jpg')}\n")
         done = await darkroom("submit", "p.csv", "--url", base, folder=tmp_path)
         assert done.code == 0, done.err
-        [request_id] = re.findall(r"darkroom status (\S+)", done.out)
+        [request_id] = re.findall(rf"darkroom status (\S+) --url {base}\n", done.out)
         await sources.waiting_for(1)
 
         shown = await darkroom("status", request_id, "--url", base, folder=tmp_path)

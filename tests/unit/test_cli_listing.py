@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,11 +52,14 @@ async def base() -> AsyncIterator[str]:
         rows = [] if int(request.query.get("offset", 0)) else [ROW]
         return web.json_response({**STATUS, "details": rows})
 
+    async def upload(_: web.Request) -> web.Response:
+        return web.json_response({"request_id": REQUEST}, status=202)
+
     async def log(_: web.Request) -> web.Response:
         return web.json_response({"deliveries": [LOGGED], "next": None})
 
     app = web.Application()
-    app.add_routes([web.get("/api/status", status), web.get("/api/deliveries", log)])
+    app.add_routes([web.post("/api/upload", upload), web.get("/api/status", status), web.get("/api/deliveries", log)])
     async with serve_app(app, "127.0.0.1", 0) as port:
         yield f"http://127.0.0.1:{port}"
 
@@ -112,3 +116,20 @@ async def test_a_table_is_shown_where_all_of_it_fits(
         terminal.setenv("COLUMNS", str(columns))
         await requests.show(base, REQUEST, 20)
         assert (lines(capsys)[0] == framed[0]) == is_framed
+
+
+async def test_a_hint_is_a_command_for_the_same_darkroom(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pasted as it stands it has the id, and `--url` where that was given; otherwise the settings say where."""
+    csv = tmp_path / "q.csv"
+    csv.touch()
+    for given, option in ((base, f" --url {base}"), (None, "")):
+        address = given or base
+        await requests.submit(address, csv, None, {}, wait=False, rows=20, given_url=given)
+        assert lines(capsys)[-1] == f"See how it gets on: darkroom status {REQUEST}{option}"
+        every = f"0 of 2 images are shown; all of them: darkroom status {REQUEST} --json{option}"
+        await requests.show(address, REQUEST, 0, given_url=given)
+        assert every in lines(capsys)
+        assert await requests.submit(address, csv, None, {}, wait=True, rows=0, given_url=given) == 1
+        assert every in lines(capsys)
