@@ -14,7 +14,7 @@ from typing import Literal, TypeVar, get_args, get_origin
 import click
 
 from libs.imaging.options import RequestOptions
-from libs.runtime.settings import CommonSettings, InvalidSettingsError, known_names, load, unknown_names
+from libs.runtime.settings import PREFIX, CommonSettings, InvalidSettingsError, known_names, load, unknown_names
 from services.cli.extras import SERVICES, require
 from services.cli.fleet import search_path, service_argv
 from services.cli.moments import Moment
@@ -77,9 +77,11 @@ def up(watchers: int, notifiers: int, data_dir: Path, port: int | None) -> None:
 
 
 def _warn_of_unknown_names() -> None:
+    known = {name.removeprefix(PREFIX): name for name in known_names()}
     for name in unknown_names():
-        near = get_close_matches(name, known_names(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else "."
+        # The prefix that all share would count as likeness.
+        near = get_close_matches(name.upper().removeprefix(PREFIX), known, n=1)
+        hint = f"; did you mean {known[near[0]]}?" if near else "."
         click.echo(f"Warning: there is no setting {name}{hint}", err=True)
 
 

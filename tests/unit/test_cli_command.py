@@ -114,6 +114,20 @@ def test_up_says_which_setting_is_wrong(tmp_path: Path) -> None:
     assert not (tmp_path / ".darkroom").exists()
 
 
+def test_up_suggests_only_a_setting_that_is_like_the_misspelt_one(tmp_path: Path) -> None:
+    """That both begin with DARKROOM_ is no likeness."""
+    names = ("DARKROOM_QUALITY", "DARKROOM_WORKRES", "darkroom_lease_second", "DARKROOM_MONGO_CONECTION_STRING")
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # so that it ends behind its warnings
+        port = taken.getsockname()[1]
+        done = darkroom("up", "--port", str(port), folder=tmp_path, **dict.fromkeys(names, "3"))
+    assert sorted(done.stderr.splitlines()[:-1]) == [
+        "Warning: there is no setting DARKROOM_MONGO_CONECTION_STRING; did you mean MONGO_CONNECTION_STRING?",
+        "Warning: there is no setting DARKROOM_QUALITY.",
+        "Warning: there is no setting DARKROOM_WORKRES; did you mean DARKROOM_WORKERS?",
+        "Warning: there is no setting darkroom_lease_second; did you mean DARKROOM_LEASE_SECONDS?",
+    ]
+
+
 @pytest.mark.parametrize(
     "command",
     [["submit", "products.csv"], ["status", "x"], ["cancel", "x"], ["deliveries"], ["redeliver", "x"]],
