@@ -8,15 +8,22 @@ from collections.abc import Callable, Coroutine
 _FORCED = 130
 
 
-def run_until_signal(work: Callable[[], Coroutine[None, None, None]], kill: Callable[[], None]) -> bool:
+def run_until_signal(
+    work: Callable[[], Coroutine[None, None, None]],
+    kill: Callable[[], None],
+    interrupted: Callable[[], None] = lambda: None,
+) -> bool:
     """Runs `work`; gives true when it was cancelled by SIGINT, SIGTERM or SIGHUP and unwound.
 
-    On a second SIGINT it calls `kill`, which has to end every process that `work` started, and ends with 130.
+    `interrupted` is called when that was SIGINT, behind which a person waits; it must not block. On a SIGINT that
+    follows any of them, `kill` is called, which has to end every process that `work` started, and we end with 130.
     """
-    return asyncio.run(_run(work, kill))
+    return asyncio.run(_run(work, kill, interrupted))
 
 
-async def _run(work: Callable[[], Coroutine[None, None, None]], kill: Callable[[], None]) -> bool:
+async def _run(
+    work: Callable[[], Coroutine[None, None, None]], kill: Callable[[], None], interrupted: Callable[[], None]
+) -> bool:
     task = asyncio.create_task(work(), name="command")
     stopping = False
 
@@ -25,6 +32,8 @@ async def _run(work: Callable[[], Coroutine[None, None, None]], kill: Callable[[
         if not stopping:
             stopping = True
             task.cancel()
+            if received is signal.SIGINT:
+                interrupted()
         elif received is signal.SIGINT:
             kill()
             os._exit(_FORCED)

@@ -44,7 +44,7 @@ class Up:
         configure_logging("up", self._settings, stream=sys.stderr)
         with self._data.locked():
             self._port = usable_port(self._settings.host, self._settings.port)
-            run_until_signal(self._serve, self._machine.kill)
+            run_until_signal(self._serve, self._machine.kill, self._say_how_long_a_stop_takes)
         click.echo(f"Stopped. Data is kept in {self._data.path}.")
         return 1 if self._machine.killed else 0
 
@@ -52,6 +52,12 @@ class Up:
         async with self._machine.running() as urls:
             click.echo(self._greeting(urls))
             await asyncio.Event().wait()
+
+    def _say_how_long_a_stop_takes(self) -> None:
+        click.echo(
+            f"Stopping: what is running has up to {self._settings.shutdown_seconds:g} s to finish; "
+            "Ctrl-C again ends everything at once."
+        )
 
     def _fleet(self, connection_string: str) -> Fleet:
         settings = self._settings

@@ -1,5 +1,6 @@
 """`darkroom up` over real processes: everything starts, comes back when it dies, and ends."""
 
+import asyncio
 import json
 import re
 import signal
@@ -111,7 +112,7 @@ async def test_a_stop_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_second_ctrl_c_kills_at_once(tmp_path: Path, mongo_uri: str) -> None:
-    """A watcher that is finishing a download which never ends is not waited for."""
+    """A watcher amid a download that never ends is not waited for; the first Ctrl-C has said so."""
     settings = {
         "MONGO_CONNECTION_STRING": mongo_uri,
         "DATABASE_NAME": f"e2e_{tmp_path.name}"[:60],
@@ -125,6 +126,11 @@ async def test_a_second_ctrl_c_kills_at_once(tmp_path: Path, mongo_uri: str) -> 
         await sources.waiting_for(1)
         family = stuck.family()
         stuck.process.send_signal(signal.SIGINT)
+        assert stuck.process.stdout is not None
+        async with asyncio.timeout(20):
+            assert await stuck.process.stdout.readline() == (
+                b"Stopping: what is running has up to 600 s to finish; Ctrl-C again ends everything at once.\n"
+            )
         await stuck.logged("service.stopping", 3)
         assert await stuck.stop() == 130
         await gone(family)
