@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -107,13 +108,7 @@ class Demo:
             pixels = f"{sample.width} x {sample.height}"
             table.add_row(str(row.serial_number), row.product_name, sample.name, pixels, *sizes)
         self._console.print(table)
-        before = sum(outcome.bytes_before for outcome in outcomes)
-        after = sum(outcome.bytes_after for outcome in outcomes)
-        rate = len(outcomes) / took_seconds
-        self._say(
-            f"{len(outcomes)} images: {size(before)} became {size(after)}, {saving(before, after)} saved, "
-            f"in {took_seconds:.1f} s ({rate:.1f} images/s)."
-        )
+        self._say(_summary(outcomes, took_seconds))
 
     async def _webhook(self, shop: Shop, request_id: str) -> None:
         try:
@@ -153,6 +148,18 @@ class Demo:
             folder=self._data.path,  # no .env is there
             logs=self._data.logs,
         )
+
+
+def _summary(outcomes: Sequence[Outcome], took_seconds: float) -> str:
+    """What all of it came to; as in status and webhook, images count as often as they stand, their bytes once."""
+    photographs = {outcome.sample.name: outcome for outcome in outcomes if outcome.output}.values()
+    before = sum(outcome.bytes_before for outcome in photographs)
+    after = sum(outcome.bytes_after for outcome in photographs)
+    return (
+        f"{len(outcomes)} images in {took_seconds:.1f} s ({len(outcomes) / took_seconds:.1f} images/s). "
+        f"{len(photographs)} photographs, each counted once: {size(before)} became {size(after)}, "
+        f"{saving(before, after)} saved."
+    )
 
 
 def _csv(shop: Shop) -> str:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from services.cli.amounts import size
 from tests.e2e.commands import broken, darkroom
 
 
@@ -17,7 +18,7 @@ def text(path: str) -> str:
 
 
 async def test_the_demo_does_the_main_job_and_shows_that_it_did(tmp_path: Path) -> None:
-    """Exit 0, sizes before and after, the verified webhook, and nothing left of it; settings around it do not count."""
+    """Exit 0, sizes as the webhook tells them, its signature, and nothing left; settings around it do not count."""
     (tmp_path / ".env").write_text("DARKROOM_MAX_IMAGES=1\nDARKROOM_LEASE_SECONDS=soon\n")
     (tmp_path / "tmp").mkdir()
     settings = {
@@ -28,9 +29,14 @@ async def test_the_demo_does_the_main_job_and_shows_that_it_did(tmp_path: Path) 
     done = await darkroom("demo", folder=tmp_path, TMPDIR=str(tmp_path / "tmp"), **settings)
     assert done.code == 0, done.out + done.err
     assert "completed: 7 of 7 images" in done.out
-    saved = re.search(r"7 images: (\S+ MB) became (\S+ [kM]B), (\d+) % saved", done.out)
+    assert re.search(r"^7 images in \d+\.\d s \(", done.out, re.MULTILINE)
+    saved = re.search(r"6 photographs, each counted once: (\S+ MB) became (\S+ [kM]B), (\d+) % saved", done.out)
     assert saved
     assert int(saved[3]) > 50
+    told = re.search(r'"bytes_in":\s*(\d+),\s*"bytes_out":\s*(\d+)', done.out)
+    assert told, done.out
+    assert saved.groups()[:2] == tuple(size(int(count)) for count in told.groups())
+    assert f"{size(int(told[1]) - int(told[2]))} saved ({saved[3]} %)" in done.out
     assert "vase.png" in done.out
     assert re.search(r"webhook-signature: v1,\S+", done.out)
     assert "ok      the webhook's signature verifies" in done.out
