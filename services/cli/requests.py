@@ -83,7 +83,9 @@ def _check(compression: Mapping[str, str]) -> None:
 
 
 def _summary(status: Status) -> str:
+    pending = status.total - status.finished
     return (
         f"Request {status.request_id} is {status.status}: of {status.total} images {status.completed} are compressed, "
-        f"{status.failed} failed, {status.cancelled} were cancelled."
+        f"{status.failed} failed, {status.cancelled} were cancelled"
+        f"{f', {pending} still pending' if pending else ''}."
     )

@@ -133,3 +133,15 @@ async def test_a_hint_is_a_command_for_the_same_darkroom(
         assert every in lines(capsys)
         assert await requests.submit(address, csv, None, {}, wait=True, rows=0, given_url=given) == 1
         assert every in lines(capsys)
+
+
+async def test_a_request_that_runs_says_how_many_images_are_pending(
+    base: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The numbers add up to the images there are."""
+    monkeypatch.setitem(STATUS, "status", "processing")
+    monkeypatch.setitem(STATUS, "total", 36)
+    await requests.show(base, REQUEST, 20)
+    assert lines(capsys)[-1] == (
+        f"Request {REQUEST} is processing: of 36 images 1 are compressed, 1 failed, 0 were cancelled, 34 still pending."
+    )
