@@ -15,11 +15,17 @@ _STYLES = {"delivered": "green", "failed": "red"}
 
 
 async def show(base_url: str, filters: Mapping[str, str], limit: int) -> None:
-    """Prints a list in a terminal; elsewhere one line per delivery with tabs between its cells, none of them cut."""
+    """Prints a list in a terminal; elsewhere one line per delivery with tabs between its cells, none of them cut.
+
+    Says on standard error when there are none, so that what reads the lines gets none.
+    """
     async with connect(base_url) as client:
         shown = [
             Delivery.model_validate(found) async for page in client.deliveries(filters, limit=limit) for found in page
         ]
+    if not shown:
+        click.echo("There are no such deliveries." if filters else "There are no deliveries.", err=True)
+        return
     console = Console()
     if console.is_terminal:
         print_list(console, _table(shown), [line for delivery in shown for line in _lines(delivery)])

@@ -55,8 +55,9 @@ async def base() -> AsyncIterator[str]:
     async def upload(_: web.Request) -> web.Response:
         return web.json_response({"request_id": REQUEST}, status=202)
 
-    async def log(_: web.Request) -> web.Response:
-        return web.json_response({"deliveries": [LOGGED], "next": None})
+    async def log(request: web.Request) -> web.Response:
+        found = [] if "state" in request.query else [LOGGED]
+        return web.json_response({"deliveries": found, "next": None})
 
     app = web.Application()
     app.add_routes([web.post("/api/upload", upload), web.get("/api/status", status), web.get("/api/deliveries", log)])
@@ -145,3 +146,15 @@ async def test_a_request_that_runs_says_how_many_images_are_pending(
     assert lines(capsys)[-1] == (
         f"Request {REQUEST} is processing: of 36 images 1 are compressed, 1 failed, 0 were cancelled, 34 still pending."
     )
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+async def test_that_there_are_no_deliveries_is_said_on_standard_error(
+    base: str, is_terminal: bool, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Standard output stays empty: neither a table without rows, nor a line that a pipe would take for a delivery."""
+    if is_terminal:
+        request.getfixturevalue("terminal")
+    await deliveries.show(base, {"state": "failed"}, 20)
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "There are no such deliveries.\n")
