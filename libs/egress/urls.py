@@ -94,13 +94,13 @@ def _scheme(text: str) -> str:
 @lru_cache(maxsize=1024)
 def _authority(scheme: str, netloc: str) -> tuple[str, str]:
     """Host and port as they are written in the URL, and the host alone."""
-    try:
-        parts = urlsplit(f"{scheme}://{netloc}")
-        port = parts.port
-    except ValueError as error:
-        raise EgressError("bad_url", f"not a URL: {error}") from error
     if "@" in netloc:
         raise EgressError("credentials_in_url", "a user name or password in a URL is not accepted")
+    try:
+        port = urlsplit(f"{scheme}://{netloc}").port
+    except ValueError as error:
+        # Without what it says: that quotes the URL, and a password with a slash in it stands where a port would.
+        raise EgressError("bad_url", "not a URL: its host or its port cannot be read") from error
     host = netloc if netloc.endswith("]") else re.sub(r":[0-9]*\Z", "", netloc)
     if not host or port == 0:
         raise EgressError("bad_url", "the URL names no host" if not host else "port 0 cannot be connected to")

@@ -21,8 +21,7 @@ LONGEST_PRODUCT_NAME = 1_000
 """Characters; the name is stored with each image of its row."""
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*", re.ASCII)
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]+")
-_PATH = re.compile(r"[/\\?#]")
+_HTTP = re.compile(r"https?://", re.IGNORECASE)
 _MOST = 2**63 - 1  # what MongoDB's 64-bit integers hold
 
 csv.field_size_limit(LONGEST_RECORD)  # of the whole process; the default of 128 KiB is less than a long row
@@ -156,7 +155,7 @@ class Catalogue:
             return  # a line of delimiters alone
         number = _integer(serial)
         if number is None:
-            self._report(line, 1, f"“{serial[:100]}” is not an integer")
+            self._report(line, 1, f"“{_shown(serial)}” is not an integer")
         if len(name) > LONGEST_PRODUCT_NAME:
             self._report(line, 2, f"the product name is longer than {LONGEST_PRODUCT_NAME:,} characters")
         if len(cells) < FIRST_COLUMN:
@@ -222,13 +221,10 @@ def _integer(text: str) -> int | None:
     return int(text)
 
 
-def _shown(url: str) -> str:
-    """As the problem tells of it, which is logged: cut, and without user name and password."""
-    url = url[: LONGEST_URL + 1]
-    scheme = _SCHEME.match(url)
-    start = scheme.end() if scheme else 0
-    path = _PATH.search(url, start)
-    user, at, _ = url[start : path.start() if path else len(url)].rpartition("@")
+def _shown(text: str) -> str:
+    """As the problem tells of it, which is logged: cut, and without all that may be a user name and a password."""
+    before, at, rest = text.rpartition("@")
     if at:
-        url = f"{url[:start]}***{url[start + len(user) :]}"
-    return url if len(url) <= 100 else f"{url[:100]}…"
+        scheme = _HTTP.match(before)
+        text = f"{scheme.group() if scheme else ''}***@{rest}"
+    return text if len(text) <= 100 else f"{text[:100]}…"

@@ -65,19 +65,26 @@ def test_a_bad_row_is_told_with_its_line_and_column(row: str, column: int | None
 
 
 @pytest.mark.parametrize(
-    "url",
+    "row",
     [
-        "https://user:hush@a.example/a.jpg",
-        "HTTPS:\\\\user:hush@a.example/a.jpg",
-        "ftp://user:hush@a.example/a.jpg",
-        "user:hush@a.example/a.jpg",
-        "https://user:hush@a.example/a b.jpg",
-        "https://us@er:hush@a.example/a.jpg",
+        "1,SKU,https://user:hush@a.example/a.jpg",
+        "1,SKU,HTTPS:\\\\user:hush@a.example/a.jpg",
+        "1,SKU,ftp://user:hush@a.example/a.jpg",
+        "1,SKU,user:hush@a.example/a.jpg",
+        "1,SKU,https://user:hush@a.example/a b.jpg",
+        "1,SKU,https://us@er:hush@a.example/a.jpg",
+        "1,SKU,https://user:hush/hush@a.example/a.jpg",
+        "1,SKU,https://user:hush#hush@a.example/a.jpg",
+        "1,SKU,https://user:hush%40a.example/***@a.example/a",
+        "1,SKU,(https://user:hush@a.example/a.jpg",
+        "1,SKU,https: //user:hush@a.example/a.jpg",
+        f"1,SKU,https://user:{'hush' * 3000}@a.example/a.jpg",
+        "https://user:hush@a.example/a.jpg,SKU,https://a.example/a.jpg",
     ],
 )
-def test_what_is_told_of_a_bad_url_has_no_password(url: str) -> None:
+def test_what_is_told_of_a_bad_url_has_no_password(row: str) -> None:
     """It goes to the log as well."""
-    problem = only_problem(f"{HEADER}1,SKU,{url}\n")
+    problem = only_problem(f"{HEADER}{row}\n")
     assert "hush" not in problem.detail
     assert "***@a.example/a" in problem.detail
 
