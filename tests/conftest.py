@@ -20,8 +20,13 @@ FAULTS = ("--setParameter", "enableTestCommands=1")
 """Lets a test make MongoDB's commands fail (`configureFailPoint: failCommand`)."""
 
 
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Tests run in the event loop that the services run in."""
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run in the event loop that what they test runs in: the command line in asyncio's, the services in uvloop.
+
+    (uvloop closes a pipe's descriptor twice, at once, which the command line's pipes would not bear beside threads.)
+    """
+    if item.path.name.startswith("test_cli_") and "unit" in item.path.parts:
+        return {"asyncio": asyncio.new_event_loop}
     return {"uvloop": uvloop.new_event_loop}
 
 
