@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from contextlib import suppress
 
 import click
 
@@ -54,10 +55,11 @@ class Up:
             await asyncio.Event().wait()
 
     def _say_how_long_a_stop_takes(self) -> None:
-        click.echo(
-            f"Stopping: what is running has up to {self._settings.shutdown_seconds:g} s to finish; "
-            "Ctrl-C again ends everything at once."
-        )
+        with suppress(OSError):  # what reads our output may have ended by the same Ctrl-C
+            click.echo(
+                f"Stopping: what is running has up to {self._settings.shutdown_seconds:g} s to finish; "
+                "Ctrl-C again ends everything at once."
+            )
 
     def _fleet(self, connection_string: str) -> Fleet:
         settings = self._settings

@@ -53,7 +53,7 @@ async def base() -> AsyncIterator[str]:
         return web.json_response({**STATUS, "details": rows})
 
     async def upload(_: web.Request) -> web.Response:
-        return web.json_response({"request_id": REQUEST}, status=202)
+        return web.json_response({"request_id": REQUEST})
 
     async def log(request: web.Request) -> web.Response:
         found = [] if "state" in request.query else [LOGGED]

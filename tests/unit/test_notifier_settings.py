@@ -29,6 +29,6 @@ def test_a_schedule_has_durations_only(schedule: str) -> None:
 @pytest.mark.parametrize(("secret", "problem"), [("", "is not set"), ("hunter2", "whsec_"), ("whsec_eA==", "24 to 64")])
 def test_without_a_usable_secret_there_is_no_notifier(secret: str, problem: str) -> None:
     """The sentence names the setting and how to make a secret, and keeps the wrong one to itself."""
-    with pytest.raises(InvalidSettingsError, match=rf"^DARKROOM_WEBHOOK_SECRET: .*{problem}.*new_secret") as refused:
+    with pytest.raises(InvalidSettingsError, match=rf"^DARKROOM_WEBHOOK_SECRET: .*{problem}.*openssl rand") as refused:
         load(NotifierSettings, webhook_secret=secret)
     assert not secret or secret not in str(refused.value)
