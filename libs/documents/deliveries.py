@@ -22,13 +22,15 @@ from libs.documents.delivery import (
 from libs.documents.doubts import Doubts
 from libs.documents.failures import Failures
 from libs.documents.requests import Requests
-from libs.leases import DELAYED, Fields, Finish, Leases, Settled, Shares, Spread
+from libs.leases import DELAYED, Fields, Finish, Leases, Settled, Shares, Spread, Update
 from libs.mongo import Collection, Document, Mongo, Session
 
 __all__ = ["Attempt", "Deliveries", "Delivery", "Ending", "NewDelivery", "endpoint_of"]
 _ATTEMPTS_KEPT = 20
-_AHEAD = 16
+_AHEAD, _WIDEST = 16, 64  # where so many claim, several hundred are attempted about every second
 _FIELDS = Fields("rank", "next_attempt_at", "attempts_made")
+# A URL may move, to be recorded with a delivery that is put off: who has an old one finds that out, as of any delivery.
+_CONTENT = ("request_id", "event", "url", "endpoint", "endpoint_id", "body", "trace", "created_at")
 _FINISH = Finish(DELAYED, due=_FIELDS.due, ended="ended_at", history="attempts", kept=_ATTEMPTS_KEPT)
 
 
@@ -37,6 +39,16 @@ class Announced(NamedTuple):
 
     request_ids: set[str]
     held: list[Delivery]
+
+
+class Exchanged(NamedTuple):
+    """The deliveries that were claimed, and of each ending whether it was recorded so that it counts.
+
+    `recorded` is None when the endings are yet to be recorded.
+    """
+
+    claimed: list[Delivery]
+    recorded: list[bool] | None
 
 
 class Deliveries:
@@ -57,7 +69,8 @@ class Deliveries:
             seconds=lease_seconds,
             holder=holder,
             suspect_after=None,
-            spread=Spread(ahead=_AHEAD),
+            spread=Spread(most=_WIDEST, ahead=_AHEAD),
+            content=_CONTENT,
         )
         self.doubts = Doubts(self._collection, self.leases, lease_seconds=lease_seconds)
 
@@ -123,11 +136,29 @@ class Deliveries:
 
         No host gets more than `each` at once (None: any number), those counted in `running`.
         """
+        return (await self.exchange((), limit, each=each, running=running)).claimed
+
+    async def exchange(
+        self,
+        endings: Sequence[Ending],
+        limit: int,
+        *,
+        each: int | None = None,
+        running: Mapping[str, int] | None = None,
+    ) -> Exchanged:
+        """Records endings as `record` does and claims as `claim` does, in one call where there is something to claim.
+
+        Where slots come free one by one, that takes two thirds of the CPU of two calls.
+        """
         shares = Shares("endpoint", each, running or {}) if each is not None else None
-        claim = await self.leases.claim(limit, shares=shares)
+        along = _update(endings) if endings else None
+        first = claim = await self.leases.claim(limit, shares=shares, along=along)
         while claim.outrun:  # others took them all, and there may be more
             claim = await self.leases.claim(limit, shares=shares)
-        return [delivery_of(document, self.leases.claimed_at(document)) for document in claim.documents]
+        claimed = [delivery_of(document, self.leases.claimed_at(document)) for document in claim.documents]
+        if first.along is None:
+            return Exchanged(claimed, None)
+        return Exchanged(claimed, [True] * len(endings) if first.along else await self._recorded(endings))
 
     async def record(self, endings: Sequence[Ending]) -> list[bool]:
         """Records what became of deliveries in one call, and says of each whether it was still held, so that it counts.
@@ -135,9 +166,12 @@ class Deliveries:
         Their URLs too, since an endpoint may have moved. It can be repeated after an error: what was recorded before
         counts.
         """
-        wanted, change = _FINISH.update([_settled(ending) for ending in endings])
-        if (await self._collection.update_many(wanted, change)).matched_count == len(endings):
+        update = _update(endings)
+        if (await self._collection.update_many(update.wanted, update.change)).matched_count == update.documents:
             return [True] * len(endings)
+        return await self._recorded(endings)
+
+    async def _recorded(self, endings: Sequence[Ending]) -> list[bool]:
         ids = [ending.delivery.webhook_id for ending in endings]
         found = await self._collection.find({"_id": {"$in": ids}}, {"recorded": 1}).to_list(None)
         recorded = {document["_id"]: document.get("recorded") for document in found}
@@ -147,6 +181,10 @@ class Deliveries:
         """Every delivery of a request."""
         found = await self._collection.find({"request_id": request_id}).to_list(None)
         return [delivery_of(document) for document in found]
+
+
+def _update(endings: Sequence[Ending]) -> Update:
+    return _FINISH.update([_settled(ending) for ending in endings])
 
 
 def _settled(ending: Ending) -> Settled:

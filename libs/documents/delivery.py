@@ -167,7 +167,7 @@ def document_of(new: NewDelivery) -> Document:
 
 
 def delivery_of(document: Mapping[str, Any], claimed_at: datetime | None = None) -> Delivery:
-    """A delivery as it was stored, or what of it was asked for: `body` and `trace` may be left out."""
+    """A delivery as it was stored, or what of it was asked for: `body`, `trace` and `attempts` may be left out."""
     return Delivery(
         webhook_id=document["_id"],
         request_id=document["request_id"],
@@ -184,7 +184,7 @@ def delivery_of(document: Mapping[str, Any], claimed_at: datetime | None = None)
         ended_at=document.get("ended_at"),
         next_attempt_at=document.get("next_attempt_at"),
         attempts_made=document["attempts_made"],
-        attempts=[Attempt.of(attempt) for attempt in document["attempts"]],
+        attempts=[Attempt.of(attempt) for attempt in document.get("attempts", ())],
         token=document.get("lease", {}).get("token", ""),
         claimed_at=claimed_at,
     )

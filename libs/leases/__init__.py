@@ -4,7 +4,7 @@ from libs.leases.claim import Claim
 from libs.leases.fields import DELAYED, IN_ORDER, Fields
 from libs.leases.holdings import Held, Holdings, Settle
 from libs.leases.leases import Leases
-from libs.leases.settled import Finish, Settled
+from libs.leases.settled import Finish, Settled, Update
 from libs.leases.shares import Shares
 from libs.leases.spread import Spread
 
@@ -21,4 +21,5 @@ __all__ = [
     "Settled",
     "Shares",
     "Spread",
+    "Update",
 ]

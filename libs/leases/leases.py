@@ -15,12 +15,13 @@ from typing import Any
 
 import pymongo
 import structlog
-from pymongo import IndexModel, ReturnDocument, UpdateOne
+from pymongo import IndexModel, ReturnDocument, UpdateMany, UpdateOne
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from libs.leases.claim import Claim, Unsure
 from libs.leases.fields import DELAYED, IN_ORDER, PENDING, PROCESSING, Fields
 from libs.leases.front import Front, Seen
+from libs.leases.settled import Update
 from libs.leases.shares import Shares
 from libs.leases.spread import Spread
 from libs.mongo import Collection, Document, Mongo, Session
@@ -93,13 +94,20 @@ class Leases:
         ]
 
     async def claim(
-        self, limit: int, *, start: float | None = None, beside: int = 0, shares: Shares | None = None
+        self,
+        limit: int,
+        *,
+        start: float | None = None,
+        beside: int = 0,
+        shares: Shares | None = None,
+        along: Update | None = None,
     ) -> Claim:
         """Claims up to `limit` of the first pending documents from `start` on; an empty claim when there is none.
 
         `beside` is how many the caller holds already: only with none is a suspect claimed, by itself. When a suspect is
         next, nothing else is claimed either, or it would wait for as long as there is other work. What has its share
-        of `shares` is passed over.
+        of `shares` is passed over. `along` is another update of the collection, to be done before the claim's and sent
+        with it, where there is something to claim: under load they cost little more than one.
 
         Three round trips for any number: find, update those still pending, find what carries the token. The last one is
         not needed for one document, nor where all have been got and their content is known. When MongoDB errs on the
@@ -124,7 +132,7 @@ class Leases:
             wanted["lost_leases"] = {"$gte" if seen.alone else "$lt": self._suspect_after}
         unsure = self._unsure = Unsure(token, ids, seen.alone, seen.first)
         try:
-            held = await self._mark(wanted, candidates, lease)
+            held, done = await self._mark(wanted, candidates, lease, along)
         except PyMongoError:
             # The driver does not retry update_many, and the server may have done it: what carries the token is ours.
             held = await self.held({token}, ids)
@@ -136,26 +144,34 @@ class Leases:
             rest = [document_id for document_id in ids if document_id not in known]
             self._unsure = replace(unsure, ids=rest) if rest else None
             return claim
-        return replace(self._claim_of(unsure, held), withheld=seen.withheld, exhausted=seen.exhausted)
+        return replace(self._claim_of(unsure, held), withheld=seen.withheld, exhausted=seen.exhausted, along=done)
 
     async def _look(self, limit: int, start: float | None, shares: Shares | None) -> Seen:
         return await self._front.look(limit, start, shares)
 
-    async def _mark(self, wanted: Document, candidates: Sequence[Document], lease: Document) -> Sequence[Document]:
-        """Puts the lease on those of the candidates that are wanted, and gives what has it."""
+    async def _mark(
+        self, wanted: Document, candidates: Sequence[Document], lease: Document, along: Update | None
+    ) -> tuple[Sequence[Document], bool | None]:
+        """Puts the lease on those of the candidates that are wanted, and gives what has it; see `Claim.along`."""
         change = [{"$set": {"state": PROCESSING, "lease": lease}}]
-        if len(candidates) == 1:
+        if along is None and len(candidates) == 1:
             only = await self._claiming.find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
-            return [only] if only else []
+            return [only] if only else [], None
         zero = self._front.zero if all(map(self._is_untouched, candidates)) else None
         if zero is not None:
             wanted = {**wanted, **self._untouched}
-        marked = await self._claiming.update_many(wanted, change)
-        if zero is not None and marked.matched_count == len(candidates):
+        if along is None:
+            marked = (await self._claiming.update_many(wanted, change)).matched_count
+            done, all_are = None, marked == len(candidates)
+        else:
+            updates = [UpdateMany(along.wanted, along.change), UpdateMany(wanted, change)]
+            written = (await self._collection.bulk_write(updates)).matched_count
+            done = all_are = written == along.documents + len(candidates)
+        if zero is not None and all_are:
             until = zero + timedelta(seconds=time.monotonic() + self._seconds)
             leased = {"state": PROCESSING, "lease": {**lease, "until": until}}
-            return [{**document, **leased} for document in candidates]
-        return await self.held({lease["token"]}, [document["_id"] for document in candidates])
+            return [{**document, **leased} for document in candidates], done
+        return await self.held({lease["token"]}, [document["_id"] for document in candidates]), done
 
     def _is_untouched(self, document: Document) -> bool:
         return all(document.get(name) == value for name, value in self._untouched.items())

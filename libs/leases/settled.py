@@ -6,7 +6,7 @@ parsed, planned and, as the driver may repeat it, noted in its session by itself
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from libs.mongo import Document
 
@@ -25,6 +25,14 @@ class Settled:
     delay_seconds: float = 0.0
 
 
+class Update(NamedTuple):
+    """An update of `documents` documents that are `wanted`, or of fewer where some are not any more."""
+
+    wanted: Document
+    change: Sequence[Document]
+    documents: int
+
+
 @dataclass(frozen=True, slots=True)
 class Finish:
     """The fields that `settled` documents have beside their values.
@@ -39,8 +47,8 @@ class Finish:
     history: str
     kept: int
 
-    def update(self, settled: Sequence[Settled]) -> tuple[Document, list[Document]]:
-        """What finds those that are still held, each under its own token, and what it changes about them."""
+    def update(self, settled: Sequence[Settled]) -> Update:
+        """Finds those that are still held, each under its own token, and changes them."""
         keys = {"$literal": [[one.document_id, one.token] for one in settled]}
         index = {"$indexOfArray": [keys, ["$_id", "$lease.token"]]}
         wanted = {"_id": {"$in": [one.document_id for one in settled]}, "$expr": {"$gte": [index, 0]}}
@@ -59,4 +67,4 @@ class Finish:
             self.ended: {"$cond": [is_delayed, "$$REMOVE", "$$NOW"]},
         }
         merged = {"$mergeObjects": ["$$ROOT", {"$arrayElemAt": [own, index]}]}
-        return wanted, [{"$replaceWith": merged}, {"$set": change}, {"$unset": "lease"}]
+        return Update(wanted, [{"$replaceWith": merged}, {"$set": change}, {"$unset": "lease"}], len(settled))

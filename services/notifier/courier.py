@@ -91,7 +91,10 @@ class Courier:
                 if free <= 0:  # kept meanwhile for what is being announced
                     break
                 self._room.looking()
-                claimed = await self._deliveries.claim(free, each=self._room.each, running=taken)
+                with self._ledger.lent() as lent:
+                    claimed, lent.results = await self._deliveries.exchange(
+                        lent.items, free, each=self._room.each, running=taken
+                    )
                 if not claimed:
                     self._room.looked(taken)
                     break
