@@ -26,10 +26,10 @@ class Spread:
     Claimers that all take the very first documents mostly find them taken: of eight claimers' claims more than half
     came back empty, and they claimed less than one claimer alone. Each looks at a window, somewhere in a front that is
     wide enough for all of them, and the first document is seen as often as any other; how wide that is, is learned from
-    what it got of every eight or more, as a sender learns its share of a network (doubled when most was lost, one less
-    when nothing was). `most` is the widest, and bounds how far out of order documents are claimed. To learn from each
-    claim of one document would keep the front wide, and the first in it waiting, where two claim one by one and only
-    now and then the same. (To read all of the front and choose from it took eight claimers a sixth to a quarter of
+    what it got of every eight or more, as a sender learns its share of a network (doubled when an eighth was lost, one
+    less when nothing was). `most` is the widest, and bounds how far out of order documents are claimed. To learn from
+    each claim of one document would keep the front wide, and the first in it waiting, where two claim one by one and
+    only now and then the same. (To read all of the front and choose from it took eight claimers a sixth to a quarter of
     their time.)
 
     Where nothing is in a window, the front is not so wide, and is halved.
@@ -91,6 +91,6 @@ class Spread:
             return
         if self._got == self._wanted:
             self._claims = max(1, self._claims - 1)
-        elif self._got * 2 <= self._wanted:
+        elif self._got * 8 <= self._wanted * 7:
             self._claims = min(self._most, self._claims * 2)
         self._wanted = self._got = 0
