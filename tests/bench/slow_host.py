@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import aiohttp
 import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
+import uvloop
 from aiohttp import web
 
 from tests.bench.children import child, say
@@ -113,4 +114,4 @@ async def _serve(ports: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(int(sys.argv[1])))
