@@ -19,6 +19,9 @@ from services.notifier.room import Beginning, Room
 
 _PACE_SECONDS = 0.01
 _WORTH_A_CLAIM = 16
+_LONGEST_GATHERING_SECONDS = 0.02
+_GATHERING = 1 / 16  # of the time that an attempt takes
+_LEARNED = 1 / 16  # of what is usual, from each attempt
 
 
 class Courier:
@@ -49,6 +52,7 @@ class Courier:
         self._clock = clock
         self._filling = asyncio.Lock()
         self._claim_at = 0.0
+        self._usual_seconds = 0.0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -64,7 +68,18 @@ class Courier:
             # Put off, and not left out: what it was woken for may have come behind the last look.
             seconds = self._room.idle_seconds or None
             if seconds is None:
+                await self._let_others_end()
                 await patiently(self.fill)
+
+    async def _let_others_end(self) -> None:
+        """Waits a sixteenth of what an attempt takes, a fiftieth of a second at most, for slots to come free together.
+
+        What is begun together mostly ends together, and then is once more. All that is done for one alone, from its
+        claim to its answer, takes three times the CPU of what is done for several at a time: by then other processes
+        have the caches.
+        """
+        if self._room.free < _WORTH_A_CLAIM:
+            await asyncio.sleep(min(self._usual_seconds * _GATHERING, _LONGEST_GATHERING_SECONDS))
 
     @asynccontextmanager
     async def begin(self, new: Sequence[NewDelivery]) -> AsyncIterator[Beginning]:
@@ -118,6 +133,8 @@ class Courier:
         structlog.contextvars.bind_contextvars(
             request_id=delivery.request_id, trace_id=trace_id(delivery.trace), webhook_id=delivery.webhook_id
         )
+        began = self._clock()
         ending = await self._postman.attempt(delivery)
+        self._usual_seconds += (self._clock() - began - self._usual_seconds) * _LEARNED
         settle()
         await self._ledger.note(ending)
