@@ -34,6 +34,7 @@ REPLICAS = (1, 2, 4, 8)
 WARM_UP_SECONDS = 6.0
 WINDOW_SECONDS = 8.0
 CEILING_WINDOWS = 3
+WITHOUT_A_PAUSE = 60_000  # for that long, at a thousand a second and more
 ENDPOINTS = 32
 LEAST_EFFICIENCY = 0.9
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
@@ -150,7 +151,7 @@ async def scale(kind: Kind) -> bool:
                     )
                 await end()
                 # Not again the same images: what was compressed before is not compressed again.
-                await kind.load(documents, host, 0, range(work, 2 * work))
+                await kind.load(documents, host, 0, range(work, work + WITHOUT_A_PAUSE))
                 ceilings = []
                 for _ in range(CEILING_WINDOWS):
                     rate, _, taken = await bench.measure()
