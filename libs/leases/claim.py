@@ -15,8 +15,7 @@ class Claim:
     again when nothing is held. `first` is where in the order the first document stood that could be claimed; None:
     there was none, or the claim looked behind it. `outrun`: there were some, but others took them all; claim again at
     once. `withheld` were passed over in the order, since they have their share. `exhausted`: it has looked for more
-    than there were. `along`: whether all of the update that went along was done; False: of some it is to be found out;
-    None: none was sent, or it is not known what came of it.
+    than there were. `along`: the update that was to go along was done, to as many documents as it is about.
     """
 
     token: str
@@ -26,7 +25,7 @@ class Claim:
     outrun: bool = False
     withheld: Sequence[Document] = ()
     exhausted: bool = False
-    along: bool | None = None
+    along: bool = False
 
 
 @dataclass(frozen=True, slots=True)

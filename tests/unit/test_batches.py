@@ -104,8 +104,24 @@ async def test_what_comes_back_without_results_is_worked_on_before_what_came_sin
     assert [task.result() for task in results] == [0, 1, 2]
 
 
+async def test_what_comes_back_has_not_begun_to_wait_anew() -> None:
+    """Whatever came while it was lent, and however often it is: a quarter of a second is all it waits."""
+    done, batches = lingering(0.25)
+    async with asyncio.timeout(60), batches.running("test"), asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(batches.result(0))
+        for number in range(1, 60):
+            await asyncio.sleep(0.05)
+            if first.done():
+                break
+            with batches.lent(8):
+                tasks.create_task(batches.result(number))
+                await asyncio.sleep(0)
+    assert done[0][0] == 0
+    assert len(done[0]) < 8
+
+
 async def test_what_nobody_borrows_is_worked_on_when_its_time_has_come() -> None:
-    """Half of the most are not left to wait: nobody borrows so many."""
+    """Half of the most are not left to wait."""
     done, batches = lingering(0.05)
     async with asyncio.timeout(60), batches.running("test"):
         await asyncio.gather(batches.result(0), batches.result(1))
@@ -118,11 +134,11 @@ async def test_what_nobody_borrows_is_worked_on_when_its_time_has_come() -> None
 
 async def test_what_comes_behind_what_was_lent_lingers_for_as_long() -> None:
     """The first began to wait long before; the second is to be lent too."""
-    done, batches = lingering(0.3)
+    done, batches = lingering(1.0)
     async with asyncio.timeout(60), batches.running("test"), asyncio.TaskGroup() as tasks:
         for number in range(3):
             waiting = tasks.create_task(batches.result(number))
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.4)
             with batches.lent(8) as lent:
                 lent.results = lent.items
             assert await waiting == number
