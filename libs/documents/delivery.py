@@ -87,7 +87,7 @@ class Delivery:
     """A delivery as it stands; `rank` and `body` are the announcement's.
 
     `endpoint` is the host and port of `url`, `endpoint_id` that of a standing endpoint (None: the upload's own URL).
-    `attempts` are not read for one that is claimed. `reason` says why it has failed (None: it has not). `created_at` is
+    A claimed one may come without its `attempts`. `reason` says why it has failed (None: it has not). `created_at` is
     the time of its event, `ended_at` when it was delivered or failed for good. `attempts_made` are those since it was
     last queued. `token` is the lease it is held under ("" when it is not), `claimed_at` when it was claimed, or when
     the announcement was done that claimed it, by the server's clock (None: it has not just been).

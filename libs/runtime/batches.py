@@ -23,8 +23,8 @@ class Batches(Generic[ItemT, ResultT]):
     """Hands items to `work`, at most `most` at once, one batch after the other; it gives a result for each, in order.
 
     A batch begins when the one before it has ended and `pace_seconds` have passed since that began; without waiting for
-    the latter where half of `most` have gathered. `linger_seconds` are left to `lend` items that have come, before a
-    batch takes fewer than that. An error of `work` ends the context.
+    the latter where half of `most` have gathered. Fewer than that are left for `linger_seconds` to be `lent` first. An
+    error of `work` ends the context.
     """
 
     def __init__(
