@@ -179,7 +179,7 @@ async def test_a_host_that_comes_back_is_not_stormed(documents: Documents, mongo
     async def arrived() -> bool:
         return await count("delivered") == 500
 
-    settings = notifier_settings(documents, mongo_uri, webhook_in_flight=8, webhook_schedule="0.1," * 20)
+    settings = notifier_settings(documents, mongo_uri, webhook_in_flight=8, webhook_schedule="0.1," * 20 + "3600")
     async with notifying(settings, breaker=breakers[0]), notifying(settings, breaker=breakers[1]):
         await until(wait, "most are put off")
         async with raw_server(answer, port=silent_port) as server:

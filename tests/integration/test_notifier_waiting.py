@@ -211,7 +211,7 @@ async def test_a_host_that_answers_again_gets_what_waited(documents: Documents, 
         return web.Response()
 
     settings = notifier_settings(
-        documents, mongo_uri, webhook_in_flight=8, webhook_seconds=0.1, webhook_schedule="0.1," * 30
+        documents, mongo_uri, webhook_in_flight=8, webhook_seconds=0.1, webhook_schedule="0.1," * 30 + "3600"
     )
     async with receiving(sleeps) as receiver:
         requests = [await close_request(documents, receiver.url) for _ in range(20)]
