@@ -60,6 +60,22 @@ class Plan:
     indexes: set[str] = field(default_factory=set)
     read: int = 0
 
+    @property
+    def filter(self) -> dict[str, Any]:
+        """What the statement wants, as far as it says so by a filter."""
+        found: dict[str, Any] = {**self.statement, **self._one}
+        return found.get("filter") or found.get("q") or found.get("query") or {}
+
+    @property
+    def hint(self) -> str | None:
+        """The index that the statement asks for."""
+        return {**self.statement, **self._one}.get("hint")
+
+    @property
+    def _one(self) -> dict[str, Any]:
+        several = self.statement.get("updates") or self.statement.get("deletes") or [{}]
+        return dict(several[0])
+
 
 def statements(command: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The command as it can be explained: outside its transaction, and each of its updates or deletes by itself."""

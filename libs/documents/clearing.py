@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from libs.documents.delivery import endpoint_of
 from libs.leases import IN_ORDER
-from libs.mongo import Collection, Document, Mongo, Session
+from libs.mongo import BY_ID, Collection, Document, Mongo, Session
 from libs.webhooks import JITTER
 
 
@@ -90,7 +90,8 @@ class Clearing:
 
         async def work(session: Session, piece: Sequence[str]) -> int:
             wanted = {"_id": {"$in": list(piece)}, "state": "pending"}
-            return (await self._deliveries.update_many(wanted, [{"$set": change}], session=session)).matched_count
+            result = await self._deliveries.update_many(wanted, [{"$set": change}], session=session, hint=BY_ID)
+            return result.matched_count
 
         return sum(await self._mongo.transact_in_pieces(ids, work))
 

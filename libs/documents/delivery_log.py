@@ -10,7 +10,7 @@ from pymongo import IndexModel
 from libs.documents.delivery import DUE_AT_ONCE, Delivery, delivery_of
 from libs.documents.endpoint import Bar, bar_of
 from libs.documents.endpoints import Endpoints
-from libs.mongo import Collection, Document, Mongo
+from libs.mongo import BY_ID, Collection, Document, Mongo
 
 _FAILED = "failed"
 _FINAL = ("delivered", _FAILED)
@@ -138,7 +138,8 @@ class DeliveryLog:
             return Redelivery(queued=False, state=found["state"])
         if barred := (await self._barred([found])).get(webhook_id):
             return Redelivery(queued=False, state=found["state"], barred=barred)
-        result = await self._collection.update_one({"_id": webhook_id, "state": {"$in": _FINAL}}, _QUEUED)
+        ended = {"_id": webhook_id, "state": {"$in": _FINAL}}
+        result = await self._collection.update_one(ended, _QUEUED, hint=BY_ID)
         return Redelivery(queued=result.modified_count == 1, state="delayed")
 
     async def redeliver_some(
@@ -156,7 +157,7 @@ class DeliveryLog:
         if not ids:
             return RedeliveryChunk(0, last)
         ended = {"_id": {"$in": ids}, "state": {"$in": _FINAL}}
-        result = await self._collection.update_many(ended, _QUEUED)
+        result = await self._collection.update_many(ended, _QUEUED, hint=BY_ID)
         return RedeliveryChunk(result.modified_count, last)
 
     async def _barred(self, found: Sequence[Document]) -> dict[str, Bar]:

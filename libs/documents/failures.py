@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from libs.documents.delivery import NewDelivery, document_of
 from libs.documents.positions import between, image_id
 from libs.documents.rows import ImageFailure
-from libs.mongo import Collection, Document, Mongo, Session, WriteConflictError
+from libs.mongo import BY_ID, Collection, Document, Mongo, Session, WriteConflictError
 
 _POSITIONS = 10_000
 _DELIVERIES = 1_000
@@ -104,7 +104,7 @@ class Failures:
         others = {document["alias_of"] for document in found if "alias_of" in document}.difference(errors)
         if others:
             wanted = {"_id": {"$in": [image_id(request_id, position) for position in others]}, "state": "failed"}
-            originals = await self._images.find(wanted, {"error": 1}).to_list(None)
+            originals = await self._images.find(wanted, {"error": 1}, hint=BY_ID).to_list(None)
             errors |= {document["_id"]["n"]: document["error"] for document in originals}
         return errors
 

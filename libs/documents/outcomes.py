@@ -11,7 +11,7 @@ from libs.documents.outputs import Output
 from libs.documents.progress import Counts, Progress
 from libs.documents.requests import Requests
 from libs.documents.rows import ImageFailure
-from libs.mongo import Collection, Document, Mongo, Session
+from libs.mongo import BY_ID, Collection, Document, Mongo, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,8 @@ class Outcomes:
 
         async def what_is_held(session: Session) -> Finished:
             ids = [image.document_id for image, _ in outcomes]
-            found = self._images.find({"_id": {"$in": ids}, "state": "processing"}, {"lease": 1}, session=session)
+            wanted = {"_id": {"$in": ids}, "state": "processing"}
+            found = self._images.find(wanted, {"lease": 1}, session=session, hint=BY_ID)
             tokens = {_key(document["_id"]): document["lease"]["token"] async for document in found}
             held = [pair for pair in outcomes if tokens.get(_key(pair[0].document_id)) == pair[0].token]
             return await self._write(held, totals, session)

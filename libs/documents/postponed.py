@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from libs.mongo import Collection, Document, Mongo, Session
+from libs.mongo import BY_ID, Collection, Document, Mongo, Session
 
 
 class Postponed:
@@ -45,6 +45,6 @@ class Postponed:
     async def _change(self, ids: Sequence[Document], found: Document, change: Sequence[Document]) -> int:
         async def work(session: Session, piece: Sequence[Document]) -> int:
             wanted = {**found, "_id": {"$in": list(piece)}}
-            return (await self._collection.update_many(wanted, change, session=session)).matched_count
+            return (await self._collection.update_many(wanted, change, session=session, hint=BY_ID)).matched_count
 
         return sum(await self._mongo.transact_in_pieces(ids, work))

@@ -18,7 +18,7 @@ from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from libs.documents.images import Images, NewImage
 from libs.documents.loading import Loader, NewRequest
 from libs.documents.progress import Counts, Progress
-from libs.mongo import Collection, Document, Mongo, Session, WriteConflictError
+from libs.mongo import BY_ID, Collection, Document, Mongo, Session, WriteConflictError
 
 _log = structlog.get_logger()
 _START_SECONDS = 0.5
@@ -287,12 +287,12 @@ class Requests:
         change = [{"$set": {"announced": True, **({"shared": {"$in": ["$_id", list(shared)]}} if shared else {})}}]
         marked: Document = {"now": "$$NOW"}
         if len(request_ids) == 1:  # a round trip less, where somebody may be waiting for just this
-            only = await self._collection.find_one_and_update(wanted, change, marked, session=session)
+            only = await self._collection.find_one_and_update(wanted, change, marked, session=session, hint=BY_ID)
             found = [only] if only else []
         else:
-            found = await self._collection.find(wanted, marked, session=session).to_list(None)
+            found = await self._collection.find(wanted, marked, session=session, hint=BY_ID).to_list(None)
             if found:
-                await self._collection.update_many(wanted, change, session=session)
+                await self._collection.update_many(wanted, change, session=session, hint=BY_ID)
         return {document["_id"]: document["now"] for document in found}
 
 

@@ -24,7 +24,7 @@ from libs.leases.front import Front, Seen
 from libs.leases.settled import Update
 from libs.leases.shares import Shares
 from libs.leases.spread import Spread
-from libs.mongo import Collection, Document, Mongo, Session
+from libs.mongo import BY_ID, Collection, Document, Mongo, Session
 from libs.runtime import metrics
 
 _log = structlog.get_logger()
@@ -155,16 +155,18 @@ class Leases:
         """Puts the lease on those of the candidates that are wanted, and gives what has it; see `Claim.along`."""
         change = [{"$set": {"state": PROCESSING, "lease": lease}}]
         if along is None and len(candidates) == 1:
-            only = await self._claiming.find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
+            only = await self._claiming.find_one_and_update(
+                wanted, change, return_document=ReturnDocument.AFTER, hint=BY_ID
+            )
             return [only] if only else [], False
         zero = self._front.zero if all(map(self._is_untouched, candidates)) else None
         if zero is not None:
             wanted = {**wanted, **self._untouched}
         beside = along.documents if along else 0
         if along is None:
-            written = (await self._claiming.update_many(wanted, change)).matched_count
+            written = (await self._claiming.update_many(wanted, change, hint=BY_ID)).matched_count
         else:
-            updates = [UpdateMany(along.wanted, along.change), UpdateMany(wanted, change)]
+            updates = [UpdateMany(along.wanted, along.change), UpdateMany(wanted, change, hint=BY_ID)]
             written = (await self._collection.bulk_write(updates)).matched_count
         if zero is not None and written == beside + len(candidates):
             until = zero + timedelta(seconds=time.monotonic() + self._seconds)
@@ -306,7 +308,7 @@ class Leases:
 
         async def work(session: Session, piece: Sequence[Any]) -> int:
             found = {**wanted, "_id": {"$in": list(piece)}}
-            return (await self._collection.update_many(found, change, session=session)).matched_count
+            return (await self._collection.update_many(found, change, session=session, hint=BY_ID)).matched_count
 
         return sum(await self._mongo.transact_in_pieces(ids, work))
 

@@ -2,6 +2,7 @@
 
 from libs.mongo.client import (
     AWAIT_SECONDS,
+    BY_ID,
     Collection,
     Document,
     Mongo,
@@ -17,6 +18,7 @@ from libs.mongo.transactions import WriteConflictError
 
 __all__ = [
     "AWAIT_SECONDS",
+    "BY_ID",
     "Collection",
     "Document",
     "EmbeddedMongo",
