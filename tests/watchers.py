@@ -117,7 +117,7 @@ async def draining(
         await stack.enter_async_context(briefs.running())
         completion = completion or Completion(documents)
         await stack.enter_async_context(completion.running())
-        memory = Memory(documents.images.made_from)
+        memory = Memory(documents.images.made_from, slots=settings.in_flight)
         await stack.enter_async_context(memory.running())
         holdings: Holdings[HeldImage] = Holdings(
             documents.images.leases,

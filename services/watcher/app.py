@@ -61,7 +61,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(serve_health(health, settings.host, settings.watcher_port))
         documents = await stack.enter_async_context(connected(settings, "watcher", stop=process.stop, health=health))
-        memory = Memory(documents.images.made_from)
+        memory = Memory(documents.images.made_from, slots=settings.in_flight)
         await stack.enter_async_context(memory.running())
         pipeline = Pipeline(
             downloader if downloader is not None else await stack.enter_async_context(_session(settings)),

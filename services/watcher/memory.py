@@ -18,7 +18,8 @@ _IN_PLACE_BYTES = 1024 * 1024
 _KEPT = 4096
 _BATCH = 32
 # A query takes as much of the processors as half a millisecond of compressing, wherever it runs. An image that somebody
-# may be waiting for waits no longer for it than for a slow file, and one of many for no longer than for its slot.
+# may be waiting for waits no longer for it than for a slow file, and one of many for no longer than for its slot: where
+# there are fewer slots than make a batch, what waits would keep them from being worked in.
 _PACE_SECONDS = 0.02
 _PACE_OF_MANY_SECONDS = 0.2
 
@@ -34,14 +35,20 @@ class Memory:
 
     The documents are what remembers (`made_from`, see `Images`). They are asked for several keys in one query. Failures
     are not remembered. Two watchers that meet the same bytes at the same time both compress them.
+
+    At most `slots` images are worked on at once: with few of them, fewer are waited for, and for a shorter time.
     """
 
-    def __init__(self, made_from: Callable[[Sequence[bytes]], Awaitable[Mapping[bytes, Output]]]) -> None:
+    def __init__(
+        self, made_from: Callable[[Sequence[bytes]], Awaitable[Mapping[bytes, Output]]], *, slots: int
+    ) -> None:
         self._made_from = made_from
+        most = min(_BATCH, slots)
+        self._pace_of_many_seconds = max(_PACE_SECONDS, _PACE_OF_MANY_SECONDS * most / _BATCH)
         self._turns: dict[bytes, _Turn] = {}
         self._lately: OrderedDict[bytes, Output] = OrderedDict()
-        self._awaited = Batches(self._look, most=_BATCH, pace_seconds=_PACE_SECONDS)
-        self._of_many = Batches(self._look, most=_BATCH, pace_seconds=_PACE_OF_MANY_SECONDS)
+        self._awaited = Batches(self._look, most=most, pace_seconds=_PACE_SECONDS)
+        self._of_many = Batches(self._look, most=most, pace_seconds=self._pace_of_many_seconds)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -51,7 +58,7 @@ class Memory:
 
     def hurry(self, *, is_dry: bool) -> None:
         """Whether nothing waits behind what is worked on now, so that more keys will not come together by waiting."""
-        self._of_many.pace(_PACE_SECONDS if is_dry else _PACE_OF_MANY_SECONDS)
+        self._of_many.pace(_PACE_SECONDS if is_dry else self._pace_of_many_seconds)
 
     @asynccontextmanager
     async def turn(self, key: bytes) -> AsyncIterator[None]:

@@ -34,9 +34,9 @@ class Images:
 
 
 @asynccontextmanager
-async def remembering(images: Images) -> AsyncIterator[Memory]:
+async def remembering(images: Images, *, slots: int = 32) -> AsyncIterator[Memory]:
     """A memory of these documents."""
-    memory = Memory(images.made_from)
+    memory = Memory(images.made_from, slots=slots)
     async with asyncio.timeout(30), memory.running():
         yield memory
 
@@ -70,6 +70,18 @@ async def test_keys_of_images_that_nobody_waits_for_gather_for_a_while() -> None
         for task in many:
             assert await task is None
     assert images.asked == [{b"first"}, {b"awaited"}, {b"%d" % n for n in range(4)}]
+
+
+async def test_where_half_of_the_slots_wait_nothing_more_is_waited_for() -> None:
+    """Or the rest would be all that is worked on meanwhile: with 32 slots, three gather with what comes later."""
+    images = Images()
+    images.gate.set()
+    async with remembering(images, slots=6) as memory, asyncio.TaskGroup() as tasks:
+        await memory.recall(b"first", is_awaited=False)
+        for n in range(3):
+            tasks.create_task(memory.recall(b"%d" % n, is_awaited=False))
+        await memory.recall(b"awaited", is_awaited=True)
+        assert {b"0", b"1", b"2"} in images.asked
 
 
 async def test_what_is_remembered_is_not_asked_for_again() -> None:
