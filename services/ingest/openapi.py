@@ -8,10 +8,22 @@ from openapi_pydantic import OpenAPI
 from openapi_pydantic.util import PydanticSchema, construct_open_api_with_schema_class
 from pydantic import BaseModel
 
+from services.ingest.event_models import MESSAGES, Message
 from services.ingest.models import InvalidRequest, Problem
 from services.ingest.operations import Answer, Body, Operation
 from services.ingest.problems import CONTENT_TYPE
 
+_MESSAGE_HEADERS = {
+    "webhook-id": "The same at every attempt: use it to ignore repeats.",
+    "webhook-timestamp": "When this attempt was made, in seconds since 1970.",
+    "webhook-signature": "By Standard Webhooks 1.0; several, with a space between, while a secret is being replaced.",
+    "traceparent": "W3C Trace Context: a child of the upload's.",
+}
+_MESSAGE_ANSWERS = {
+    "2XX": "Delivered, whatever the body.",
+    "410": "Not sent again, and a standing endpoint is disabled.",
+    "default": "Sent again later, after `Retry-After` where that says more. Redirects are not followed.",
+}
 _TAGS = {
     "requests": "Catalogues of images to compress, from upload to the end.",
     "images": "What came out.",
@@ -21,7 +33,7 @@ _TAGS = {
 
 
 def document(operations: Sequence[Operation]) -> str:
-    """The document as JSON; it holds `operations` and nothing else."""
+    """The document as JSON; it holds `operations`, the messages that receivers get, and nothing else."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
@@ -37,6 +49,7 @@ def document(operations: Sequence[Operation]) -> str:
             "servers": [{"url": "/"}],
             "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
             "paths": paths,
+            "webhooks": {name: {"post": _message(name, message)} for name, message in MESSAGES.items()},
         }
     )
     return construct_open_api_with_schema_class(api).model_dump_json(
@@ -68,6 +81,24 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "content": {operation.body.media_type: _body(operation.body)},
         }
     return described
+
+
+def _message(name: str, message: Message) -> dict[str, Any]:
+    return {
+        "operationId": name.replace(".", "_"),
+        "tags": ["webhooks"],
+        "summary": message.summary,
+        "description": message.description,
+        "parameters": [
+            {"name": header, "in": "header", "required": True, "description": said, "schema": {"type": "string"}}
+            for header, said in _MESSAGE_HEADERS.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": PydanticSchema(schema_class=message.model)}},
+        },
+        "responses": {status: {"description": said} for status, said in _MESSAGE_ANSWERS.items()},
+    }
 
 
 def _parameters(place: str, model: type[BaseModel] | None) -> Iterable[dict[str, Any]]:

@@ -11,6 +11,7 @@ from aiohttp import web
 from libs.documents import Endpoint, NewDelivery, TooManyEndpointsError, TooManySecretsError
 from libs.runtime import trace
 from services.ingest.context import Context
+from services.ingest.event_models import TEST_EVENT
 from services.ingest.json_answer import json_answer
 from services.ingest.json_body import json_of, json_or_nothing_of
 from services.ingest.parameters import path_of, query_of
@@ -26,8 +27,6 @@ from services.ingest.webhook_models import (
     webhook_of,
     webhook_with_secret_of,
 )
-
-TEST_EVENT = "webhook.test"
 
 _log = structlog.get_logger()
 

@@ -53,7 +53,7 @@ def event_of(request: Request, url: str, *, base_url: str, endpoint_id: str | No
 def image_event_of(request: Request, image: FailedImage, endpoint: Endpoint, *, base_url: str) -> NewDelivery:
     """The delivery to `endpoint` of the news that an image of `request`, which is closed, has failed.
 
-    `timestamp` is when the request was closed. Rows and positions count from 0, as in the status.
+    `timestamp` is when the request was closed. Rows and positions count from 0, positions among all of its images.
 
     Raises:
         ValueError: the request is not closed.

@@ -1,15 +1,22 @@
 import asyncio
+import json
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import validate
 
-from libs.documents import Attempt, Documents, NewEndpoint
+from libs.documents import EVENTS, Attempt, Documents, FailedImage, ImageFailure, NewEndpoint
+from services.ingest.event_models import TEST_EVENT
+from services.notifier.event import endpoint_event_of, event_of, image_event_of
 from tests.ingests import SAMPLE, Ingest, ingesting
 from tests.logged import logged, put
+from tests.notifiers import close_request, deliveries_to, subscribe
 
 ATTEMPT = Attempt(datetime(2026, 1, 31, tzinfo=UTC), 0.1, 500, "http_500", "it broke", "192.0.2.1").document()
 
@@ -80,6 +87,54 @@ async def test_the_one_body_that_may_be_left_out_is_known_by_that(documents: Doc
     assert [path for path, body in bodies.items() if body and not body["required"]] == [
         "/api/webhooks/{endpoint_id}/rotate"
     ]
+
+
+async def bodies_sent(ingest: Ingest, documents: Documents) -> list[dict[str, Any]]:
+    """A body of every event that there is, as receivers get it."""
+    endpoint = await subscribe(documents, "https://shop.example/hooks", description="shop", events=["image.failed"])
+    failing = replace(endpoint, failing_since=endpoint.created_at)
+    ended = [await close_request(documents, None, good=good, bad=bad) for good, bad in ((1, 0), (1, 1), (0, 1))]
+    ended.append(await ingest.accepted(SAMPLE))
+    await ingest.call("DELETE", f"/api/requests/{ended[-1]}")
+    requests = [await documents.requests.get(request_id) for request_id in ended]
+    made = [event_of(request, endpoint.url, base_url="http://d") for request in requests if request]
+    broken = FailedImage(0, 0, 1, "SKU1", "http://h/0", ImageFailure("http_404", "h answered 404"))
+    made += [image_event_of(request, broken, endpoint, base_url="http://d") for request in requests[1:2] if request]
+    made.append(endpoint_event_of("endpoint.failing", endpoint.created_at, failing, endpoint))
+    gone = await documents.endpoints.disable(endpoint.id, "gone")
+    assert gone
+    made.append(endpoint_event_of("endpoint.disabled", endpoint.created_at, gone, endpoint))
+    tested = await subscribe(documents, "https://shop.example/hooks")
+    assert (await ingest.call("POST", f"/api/webhooks/{tested.id}/test"))[0] == 202
+    [test] = await deliveries_to(documents, tested)
+    return [json.loads(body) for body in [*(delivery.body for delivery in made), test.body]]
+
+
+def fields_of(body: Any, schema: Any, schemas: Any) -> Iterator[tuple[set[str], set[str]]]:
+    """Of each object in a body: its fields, and those that its schema has and requires."""
+    schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if isinstance(body, dict):
+        assert set(schema["properties"]) == set(schema["required"])
+        yield set(body), set(schema["properties"])
+        for name, value in body.items():
+            yield from fields_of(value, schema["properties"].get(name, {}), schemas)
+
+
+async def test_messages_to_receivers_are_as_the_document_says(documents: Documents, tmp_path: Path) -> None:
+    """One of each event: all of it is described, and all that is described is there, in the types that are promised."""
+    async with ingesting(documents, tmp_path) as ingest:
+        document = await specification(ingest)
+        bodies = await bodies_sent(ingest, documents)
+
+    messages, schemas = document["webhooks"], document["components"]["schemas"]
+    assert {body["type"] for body in bodies} == set(messages) == {*EVENTS, TEST_EVENT}
+    assert len(bodies) == len(messages)
+    for body in bodies:
+        schema = messages[body["type"]]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        whole = {**schema, "components": document["components"]}
+        OAS31Validator(whole, format_checker=oas31_format_checker).validate(body)
+        for fields, described in fields_of(body, schema, schemas):
+            assert fields == described
 
 
 async def operations(ingest: Ingest) -> int:
