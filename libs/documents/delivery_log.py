@@ -15,6 +15,9 @@ from libs.mongo import BY_ID, Collection, Document, Mongo
 _FAILED = "failed"
 _FINAL = ("delivered", _FAILED)
 _STATES = ("pending", "delayed", "processing", *_FINAL)
+_TRIED: Document = {"attempts_made": {"$gt": 0}}
+# What waits without having been tried, behind a rate limit or a silent host, would only be put off again.
+_AGAIN: Document = {"$or": [{"state": {"$in": _FINAL}}, {"state": "delayed", **_TRIED}]}
 _STANDING = {"endpoint_id": {"$gte": "ep_"}}
 
 # What it was told is kept, and it is tried as if it were new: behind all that waits now, however old it is.
@@ -125,21 +128,20 @@ class DeliveryLog:
         return delivery_of(document) if document else None
 
     async def redeliver(self, webhook_id: str) -> Redelivery | None:
-        """Queues a delivery again that has ended; None when there is none of that id.
+        """Queues a delivery again that has ended or waits for its next attempt; None when there is none of that id.
 
         It keeps its id and its attempts, its schedule begins anew, and the next attempt has a timestamp of its own.
         What is queued or attempted now stays as it is: asking twice is asking once, and no holder is interfered with.
         So does what its endpoint would not get: what was delivered has not failed because its endpoint is no more.
         """
-        found = await self._collection.find_one({"_id": webhook_id}, {"state": 1, "endpoint_id": 1})
+        found = await self._collection.find_one({"_id": webhook_id}, {"state": 1, "endpoint_id": 1, "attempts_made": 1})
         if found is None:
             return None
-        if found["state"] not in _FINAL:
+        if found["state"] not in _FINAL and not (found["state"] == "delayed" and found["attempts_made"]):
             return Redelivery(queued=False, state=found["state"])
         if barred := (await self._barred([found])).get(webhook_id):
             return Redelivery(queued=False, state=found["state"], barred=barred)
-        ended = {"_id": webhook_id, "state": {"$in": _FINAL}}
-        result = await self._collection.update_one(ended, _QUEUED, hint=BY_ID)
+        result = await self._collection.update_one({"_id": webhook_id, **_AGAIN}, _QUEUED, hint=BY_ID)
         return Redelivery(queued=result.modified_count == 1, state="delayed")
 
     async def redeliver_some(
@@ -147,17 +149,19 @@ class DeliveryLog:
     ) -> RedeliveryChunk:
         """Queues again up to `limit` of those `wanted` that have ended, as `redeliver` does; those behind a place.
 
+        What waits for its next attempt is queued where just these are wanted, which is the state `delayed`.
         Called on and on with the place it gives, it comes to an end: what ends again meanwhile does so before the place
         or has been looked at already. It can be repeated after an error. What an endpoint would not get is passed over.
         """
-        found = await self._found(wanted, limit, behind, {"created_at": 1, "ended_at": 1, "endpoint_id": 1}, _FINAL)
+        states, more = (("delayed",), _TRIED) if wanted.state == "delayed" else (_FINAL, None)
+        shown = {"created_at": 1, "ended_at": 1, "endpoint_id": 1}
+        found = await self._found(wanted, limit, behind, shown, states, more=more)
         last = _last(found, wanted, limit)
         barred = await self._barred(found)
         ids = [document["_id"] for document in found if document["_id"] not in barred]
         if not ids:
             return RedeliveryChunk(0, last)
-        ended = {"_id": {"$in": ids}, "state": {"$in": _FINAL}}
-        result = await self._collection.update_many(ended, _QUEUED, hint=BY_ID)
+        result = await self._collection.update_many({"_id": {"$in": ids}, **_AGAIN}, _QUEUED, hint=BY_ID)
         return RedeliveryChunk(result.modified_count, last)
 
     async def _barred(self, found: Sequence[Document]) -> dict[str, Bar]:
@@ -174,6 +178,8 @@ class DeliveryLog:
         behind: Place | None,
         projection: Mapping[str, Any],
         states: Sequence[str] = _STATES,
+        *,
+        more: Document | None = None,
     ) -> list[Document]:
         if wanted.failed_since:
             states = [state for state in states if state == _FAILED]
@@ -183,7 +189,7 @@ class DeliveryLog:
             return []
         moment = _moment(wanted)
         return await self._collection.find(
-            {**_query(wanted, states), **_behind(behind, wanted, moment)},
+            {**_query(wanted, states), **_behind(behind, wanted, moment), **(more or {})},
             projection,
             sort=[(moment, -1), ("_id", -1)],
             limit=limit,

@@ -130,7 +130,7 @@ class CodecProcess:
         """Ends the process at once, whatever it does."""
         self._starting.cancel()
         self._hang_up()
-        # Not by asyncio's `kill`, which may collect the process behind the back of asyncio's own watcher.
+        # Not by the loop's own `kill`, which may collect the process before those who wait for its end learn of it.
         if self._process is not None and self._runs:
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)

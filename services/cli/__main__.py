@@ -204,12 +204,13 @@ def deliveries(url: str | None, *, limit: int, as_json: bool, **filters: str | N
 
 @main.command()
 @click.argument("delivery_id", metavar="[ID]", required=False)
-@_filters("delivered", "failed")
+@_filters("delivered", "failed", "delayed")
 @_base_url
 def redeliver(delivery_id: str | None, url: str | None, **filters: str | None) -> None:
     """Send webhooks again that were delivered or have failed: one by its id, or those that the options say.
 
-    Each is sent under the id it had. What is queued or being sent already stays as it is.
+    With --state delayed, send at once what waits for its next try. Each is sent under the id it had. What is queued or
+    being sent already stays as it is.
     """
     given = _given(filters)
     if bool(delivery_id) == bool(given):

@@ -52,7 +52,7 @@ async def redeliver(base_url: str, delivery_id: str) -> None:
 
 
 async def redeliver_some(base_url: str, filters: Mapping[str, str]) -> None:
-    """Has all sent again that have ended, of those that the filters leave; tells of each part of very many."""
+    """Has all sent again that the filters leave and that can be; tells of each part of very many."""
     queued = 0
     async with connect(base_url) as client:
         answer = await client.redeliver_some(filters)

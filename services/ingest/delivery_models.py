@@ -40,7 +40,7 @@ def _number(value: Any) -> Any:
 
 Time = Annotated[datetime, BeforeValidator(_time)]
 State = Literal["pending", "delayed", "processing", "delivered", "failed"]
-Ended = Literal["delivered", "failed"]
+Again = Literal["delivered", "failed", "delayed"]
 Endpoint = Annotated[str, Field(min_length=1, max_length=300, examples=["shop.example"]), AfterValidator(str.lower)]
 Cursor = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{32}$", min_length=32, max_length=32)]
 DeliveryId = Annotated[
@@ -93,7 +93,9 @@ class RedeliverBody(Strict):
 
     request_id: RequestId | SkipJsonSchema[None] = optional(_REQUEST)
     endpoint: Endpoint | SkipJsonSchema[None] = optional(_ENDPOINT)
-    state: Ended | SkipJsonSchema[None] = optional("Only those in this state; else both kinds that have ended.")
+    state: Again | SkipJsonSchema[None] = optional(
+        "Only those in this state; else both kinds that have ended. `delayed`: those that wait for their next try."
+    )
     since: Time | SkipJsonSchema[None] = optional(_SINCE)
     until: Time | SkipJsonSchema[None] = optional(_UNTIL)
     failed_since: Time | SkipJsonSchema[None] = optional(_FAILED_SINCE)
@@ -187,14 +189,14 @@ class Redelivered(Strict):
     """What came of asking for a delivery again."""
 
     id: DeliveryId
-    queued: bool = Field(description="`false`: it is waiting or under way as it is, and nothing was changed.")
+    queued: bool = Field(description="`false`: it is queued or under way as it is, and nothing was changed.")
     state: State
 
 
 class RedeliveredSome(Strict):
     """What came of asking for deliveries again."""
 
-    queued: int = Field(ge=0, description="Deliveries that had ended and are queued by this.")
+    queued: int = Field(ge=0, description="Deliveries that are queued by this.")
     next: str | None = Field(description="Not all were looked at yet: the `cursor` to go on with. Null: they were.")
 
 

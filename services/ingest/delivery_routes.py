@@ -75,9 +75,9 @@ def delivery_operations(context: Context) -> list[Operation]:
             tag="deliveries",
             summary="Send a delivery again",
             description=(
-                "Queues a delivery again that was delivered or has failed: under the same `webhook-id`, with a new "
-                "timestamp, and its schedule begins anew. One that is queued already stays as it is, and `queued` is "
-                "false."
+                "Queues a delivery again that was delivered or has failed, or waits for its next try: under the same "
+                "`webhook-id`, with a new timestamp, and its schedule begins anew. One that is queued already, or "
+                "waits untried behind a rate limit or a silent host, stays as it is, and `queued` is false."
             ),
             variables=DeliveryPath,
             answers={
@@ -93,10 +93,10 @@ def delivery_operations(context: Context) -> list[Operation]:
             tag="deliveries",
             summary="Send deliveries again",
             description=(
-                "Queues again all that were delivered or have failed, of those that the filters leave; filters given "
-                "together all hold. Of very many a part is queued at once: while `next` is not null, call again with "
-                "it as `cursor`. Nothing is queued twice by repeating a call. What would go to an endpoint that is "
-                "disabled or deleted is passed over."
+                "Queues again all that were delivered or have failed, or with the `state` `delayed` all that wait for "
+                "their next try, of those that the filters leave; filters given together all hold. Of very many a part "
+                "is queued at once: while `next` is not null, call again with it as `cursor`. Nothing is queued twice "
+                "by repeating a call. What would go to an endpoint that is disabled or deleted is passed over."
             ),
             body=Body("application/json", RedeliverBody, {"failed_since": EXAMPLE_TIME}),
             answers={200: Answer("As asked.", RedeliveredSome, {"queued": 12, "next": None})},

@@ -129,10 +129,38 @@ async def test_what_has_ended_is_queued_again(documents: Documents) -> None:
         assert (log.state, len(log.attempts), log.attempts_made) == ("delivered", 2, 1)
 
 
+async def test_what_waits_for_its_next_attempt_is_sent_at_once(documents: Documents) -> None:
+    """By its id, or with all that wait so; what was only put off would be put off again, and is left."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+    waits: dict[str, Any] = {"next_attempt_at": later, "attempts": [ATTEMPT.document()]}
+    tried = await put(documents, [logged(number, "delayed", attempts_made=4, **waits) for number in range(5)])
+    others = await put(
+        documents,
+        [
+            logged(5, "delayed", attempts_made=0, **waits),
+            logged(6, "pending", attempts_made=4, rank=9e9),
+            logged(7, "failed", attempts_made=4, ended_at=at(9)),
+        ],
+    )
+    log = documents.delivery_log
+    assert await log.redeliver(tried[0]) == Redelivery(queued=True, state="delayed")
+    assert await log.redeliver(tried[0]) == Redelivery(queued=False, state="delayed")
+    chunk = await log.redeliver_some(DeliveryFilter(state="delayed"), 3)
+    assert (chunk.queued, chunk.behind is None) == (3, False)
+    assert (await log.redeliver_some(DeliveryFilter(state="delayed"), 3, behind=chunk.behind)).queued == 1
+    assert await documents.deliveries.leases.promote() == 5
+    held = await documents.deliveries.claim(5)
+    assert {(one.webhook_id, one.attempts_made) for one in held} == {(one, 0) for one in tried}
+    assert await documents.deliveries.record([Ending(one, ATTEMPT, "delivered") for one in held]) == [True] * 5
+    assert [len(one.attempts) for webhook_id in tried if (one := await log.get(webhook_id))] == [2] * 5
+    left = [await log.get(webhook_id) for webhook_id in others]
+    assert [one and (one.state, one.attempts_made) for one in left] == [("delayed", 0), ("pending", 4), ("failed", 4)]
+
+
 async def test_asking_twice_is_asking_once(documents: Documents) -> None:
-    """What waits or is attempted now is left as it is, and that is said."""
-    for number, state in enumerate(("pending", "delayed", "processing")):
-        [webhook_id] = await put(documents, [logged(number, state, next_attempt_at=at(99), attempts_made=4)])
+    """What waits for its turn or is attempted now is left as it is, and that is said."""
+    for number, (state, made) in enumerate((("pending", 4), ("delayed", 0), ("processing", 4))):
+        [webhook_id] = await put(documents, [logged(number, state, next_attempt_at=at(99), attempts_made=made)])
         before = await documents.mongo.collection("deliveries").find_one({"_id": webhook_id})
         redelivery = await documents.delivery_log.redeliver(webhook_id)
         assert redelivery is not None

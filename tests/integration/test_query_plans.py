@@ -313,7 +313,7 @@ async def look_into_the_log(documents: Documents) -> None:
     assert await log.get(new[0].webhook_id)
     for _ in range(2):
         assert await log.redeliver(new[0].webhook_id)
-    for wanted in lists:
+    for wanted in (*lists, DeliveryFilter(state="delayed", endpoint="ours")):
         await log.redeliver_some(wanted, 2)
 
 
