@@ -10,14 +10,13 @@ from pymongo import IndexModel
 from libs.documents.delivery import DUE_AT_ONCE, Delivery, delivery_of
 from libs.documents.endpoint import Bar, bar_of
 from libs.documents.endpoints import Endpoints
-from libs.mongo import BY_ID, Collection, Document, Mongo
+from libs.mongo import BY_ID, Collection, Document, Mongo, Session
 
 _FAILED = "failed"
 _FINAL = ("delivered", _FAILED)
 _STATES = ("pending", "delayed", "processing", *_FINAL)
-_TRIED: Document = {"attempts_made": {"$gt": 0}}
 # What waits without having been tried, behind a rate limit or a silent host, would only be put off again.
-_AGAIN: Document = {"$or": [{"state": {"$in": _FINAL}}, {"state": "delayed", **_TRIED}]}
+_AGAIN: Document = {"$or": [{"state": {"$in": _FINAL}}, {"state": "delayed", "attempts_made": {"$gt": 0}}]}
 _STANDING = {"endpoint_id": {"$gte": "ep_"}}
 
 # What it was told is kept, and it is tried as if it were new: behind all that waits now, however old it is.
@@ -98,6 +97,7 @@ class DeliveryLog:
     """
 
     def __init__(self, mongo: Mongo, endpoints: Endpoints) -> None:
+        self._mongo = mongo
         self._collection: Collection = mongo.collection("deliveries")
         self._endpoints = endpoints
 
@@ -141,28 +141,33 @@ class DeliveryLog:
             return Redelivery(queued=False, state=found["state"])
         if barred := (await self._barred([found])).get(webhook_id):
             return Redelivery(queued=False, state=found["state"], barred=barred)
-        result = await self._collection.update_one({"_id": webhook_id, **_AGAIN}, _QUEUED, hint=BY_ID)
-        return Redelivery(queued=result.modified_count == 1, state="delayed")
+        return Redelivery(queued=await self._queue([webhook_id]) == 1, state="delayed")
 
     async def redeliver_some(
         self, wanted: DeliveryFilter, limit: int, *, behind: Place | None = None
     ) -> RedeliveryChunk:
-        """Queues again up to `limit` of those `wanted` that have ended, as `redeliver` does; those behind a place.
+        """Looks at up to `limit` of those `wanted` that have ended, behind a place; queues them as `redeliver` does.
 
-        What waits for its next attempt is queued where just these are wanted, which is the state `delayed`.
+        Where the state `delayed` is wanted it looks at these instead, and queues what waits for its next attempt.
         Called on and on with the place it gives, it comes to an end: what ends again meanwhile does so before the place
         or has been looked at already. It can be repeated after an error. What an endpoint would not get is passed over.
         """
-        states, more = (("delayed",), _TRIED) if wanted.state == "delayed" else (_FINAL, None)
         shown = {"created_at": 1, "ended_at": 1, "endpoint_id": 1}
-        found = await self._found(wanted, limit, behind, shown, states, more=more)
+        states = ("delayed",) if wanted.state == "delayed" else _FINAL
+        found = await self._found(wanted, limit, behind, shown, states)
         last = _last(found, wanted, limit)
         barred = await self._barred(found)
         ids = [document["_id"] for document in found if document["_id"] not in barred]
-        if not ids:
-            return RedeliveryChunk(0, last)
-        result = await self._collection.update_many({"_id": {"$in": ids}, **_AGAIN}, _QUEUED, hint=BY_ID)
-        return RedeliveryChunk(result.modified_count, last)
+        return RedeliveryChunk(await self._queue(ids), last)
+
+    async def _queue(self, ids: Sequence[str]) -> int:
+        """Queues those of `ids` that can be, but for what a transaction holds and changes; says how many."""
+
+        async def work(session: Session, piece: Sequence[str]) -> int:
+            wanted = {"_id": {"$in": list(piece)}, **_AGAIN}
+            return (await self._collection.update_many(wanted, _QUEUED, session=session, hint=BY_ID)).modified_count
+
+        return sum(await self._mongo.transact_in_pieces(ids, work))
 
     async def _barred(self, found: Sequence[Document]) -> dict[str, Bar]:
         """Those whose endpoint gets nothing, and why."""
@@ -178,8 +183,6 @@ class DeliveryLog:
         behind: Place | None,
         projection: Mapping[str, Any],
         states: Sequence[str] = _STATES,
-        *,
-        more: Document | None = None,
     ) -> list[Document]:
         if wanted.failed_since:
             states = [state for state in states if state == _FAILED]
@@ -189,7 +192,7 @@ class DeliveryLog:
             return []
         moment = _moment(wanted)
         return await self._collection.find(
-            {**_query(wanted, states), **_behind(behind, wanted, moment), **(more or {})},
+            {**_query(wanted, states), **_behind(behind, wanted, moment)},
             projection,
             sort=[(moment, -1), ("_id", -1)],
             limit=limit,

@@ -35,7 +35,7 @@ _MOST_CONFLICTS = 40  # enough to find four of a thousand
 _log = structlog.get_logger()
 
 BY_ID = "_id_"
-"""The index of `_id`, to be hinted at where ids are given and other indexed conditions beside them.
+"""The index of `_id`, to be hinted at wherever ids are given and a state beside them.
 
 MongoDB tries each index for a hundred results. What was found at the front of the queue is at the front of all its
 indexes, so that each does as well by then; but the end of one has everything in it that waits. To take 128 of 60,000

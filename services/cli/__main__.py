@@ -207,10 +207,10 @@ def deliveries(url: str | None, *, limit: int, as_json: bool, **filters: str | N
 @_filters("delivered", "failed", "delayed")
 @_base_url
 def redeliver(delivery_id: str | None, url: str | None, **filters: str | None) -> None:
-    """Send webhooks again that were delivered or have failed: one by its id, or those that the options say.
+    """Send webhooks again: one by its id, or those that the options say, of what was delivered or has failed.
 
-    With --state delayed, send at once what waits for its next try. Each is sent under the id it had. What is queued or
-    being sent already stays as it is.
+    By its id, or with --state delayed, what waits for its next try is sent now. Each is sent under the id it had. What
+    is queued or being sent already stays as it is, and so does what waits untried until its host answers.
     """
     given = _given(filters)
     if bool(delivery_id) == bool(given):

@@ -95,7 +95,7 @@ class DeliveryLog:
             limit = _CHUNK if left is None else min(_CHUNK, left)
             chunk = await log.redeliver_some(wanted, limit, behind=behind)
             queued, behind = queued + chunk.queued, chunk.behind
-            left = None if left is None else left - limit
+            left = None if left is None else left - chunk.queued
             if behind is None or left == 0 or self._clock() >= deadline:
                 break
         if queued:

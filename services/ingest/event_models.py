@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from libs.documents import Reason
 from services.ingest.models import EXAMPLE_ID, RequestId
 from services.ingest.webhook_models import EndpointId
 
@@ -31,13 +30,37 @@ class RequestNews(BaseModel):
     status_url: str = Field(description="Where the results are.", examples=[_STATUS_URL])
 
 
-class RequestEvent(_Event):
-    """A request has reached a final state."""
-
-    type: Literal["request.completed", "request.completed_with_errors", "request.failed", "request.cancelled"]
+class _RequestEvent(_Event):
     request_id: RequestId
-    status: Literal["completed", "completed_with_errors", "failed", "cancelled"]
     data: RequestNews
+
+
+class RequestCompleted(_RequestEvent):
+    """Every image of a request is compressed."""
+
+    type: Literal["request.completed"]
+    status: Literal["completed"]
+
+
+class RequestCompletedWithErrors(_RequestEvent):
+    """Some images of a request are compressed, and some have failed."""
+
+    type: Literal["request.completed_with_errors"]
+    status: Literal["completed_with_errors"]
+
+
+class RequestFailed(_RequestEvent):
+    """No image of a request is compressed."""
+
+    type: Literal["request.failed"]
+    status: Literal["failed"]
+
+
+class RequestCancelled(_RequestEvent):
+    """A request was cancelled."""
+
+    type: Literal["request.cancelled"]
+    status: Literal["cancelled"]
 
 
 class ImageNews(BaseModel):
@@ -53,7 +76,7 @@ class ImageNews(BaseModel):
     status_url: str = Field(description="Where the results of its request are.", examples=[_STATUS_URL])
 
 
-class ImageEvent(_Event):
+class ImageFailed(_Event):
     """An image of a request that has ended has failed; `timestamp` is when the request ended."""
 
     type: Literal["image.failed"]
@@ -62,53 +85,77 @@ class ImageEvent(_Event):
 
 
 class EndpointNews(BaseModel):
-    """Which endpoint fails or is disabled, and why."""
+    """Which endpoint fails."""
 
     endpoint_id: EndpointId
     host: str = Field(description="Without the rest of its URL, of which a part may be secret.")
     description: str
-    failing_since: datetime | None = Field(description="Since when no attempt has succeeded; null: the last one did.")
-    reason: Reason | None = Field(description="Why it is disabled; null: it is not.")
+    failing_since: datetime | None = Field(
+        description="Since when no attempt has succeeded; null: it did not fail yet."
+    )
 
 
-class EndpointEvent(_Event):
-    """A standing endpoint fails for long, or is disabled."""
+class FailingNews(EndpointNews):
+    """Which endpoint fails, and is not disabled yet."""
 
-    type: Literal["endpoint.failing", "endpoint.disabled"]
-    data: EndpointNews
+    reason: None
 
 
-class EndpointTest(BaseModel):
+class DisabledNews(EndpointNews):
+    """Which endpoint is disabled, and why."""
+
+    reason: Literal["gone", "asked", "failing"] = Field(
+        description="It answered 410, or with `webhook-delivery: disable`, or did nothing but fail for too long."
+    )
+
+
+class EndpointFailing(_Event):
+    """An endpoint has failed for half of the time after which it is disabled."""
+
+    type: Literal["endpoint.failing"]
+    data: FailingNews
+
+
+class EndpointDisabled(_Event):
+    """Darkroom sends nothing more to an endpoint; when its owner disables it, nobody is told."""
+
+    type: Literal["endpoint.disabled"]
+    data: DisabledNews
+
+
+class TestNews(BaseModel):
     """Which endpoint is tested."""
 
     endpoint_id: EndpointId
 
 
-class EndpointTestEvent(_Event):
+class WebhookTest(_Event):
     """A test event was asked for."""
 
     type: Literal["webhook.test"]
-    data: EndpointTest
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What is said of the messages of one type: when they come, to whom, and their body."""
-
-    summary: str
-    description: str
-    model: type[BaseModel]
+    data: TestNews
 
 
 _TO_ALL = "Comes to the upload's `webhook_url`, and to the endpoints that want it."
 _TO_SOME = "Comes to endpoints that name it."
+_TO_OTHERS = "Comes to other endpoints that name it."
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is said of the messages of one type: to whom they come, and their body, whose model says when."""
+
+    model: type[BaseModel]
+    description: str
+
+
 MESSAGES: Mapping[str, Message] = {
-    "request.completed": Message("Every image of a request is compressed", _TO_ALL, RequestEvent),
-    "request.completed_with_errors": Message("Some images of a request are compressed", _TO_ALL, RequestEvent),
-    "request.failed": Message("No image of a request is compressed", _TO_ALL, RequestEvent),
-    "request.cancelled": Message("A request was cancelled", _TO_ALL, RequestEvent),
-    "image.failed": Message("An image of a request that has ended has failed", _TO_SOME, ImageEvent),
-    "endpoint.failing": Message("An endpoint has failed for half of its time", _TO_SOME, EndpointEvent),
-    "endpoint.disabled": Message("Nothing is sent to an endpoint any more", _TO_SOME, EndpointEvent),
-    TEST_EVENT: Message("A test event was asked for", "Comes to the endpoint that is tested.", EndpointTestEvent),
+    "request.completed": Message(RequestCompleted, _TO_ALL),
+    "request.completed_with_errors": Message(RequestCompletedWithErrors, _TO_ALL),
+    "request.failed": Message(RequestFailed, _TO_ALL),
+    "request.cancelled": Message(RequestCancelled, _TO_ALL),
+    "image.failed": Message(ImageFailed, _TO_SOME),
+    "endpoint.failing": Message(EndpointFailing, _TO_OTHERS),
+    "endpoint.disabled": Message(EndpointDisabled, _TO_OTHERS),
+    TEST_EVENT: Message(WebhookTest, "Comes to the endpoint that is tested."),
 }

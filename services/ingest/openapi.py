@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, generated from the operations and the models that validate them."""
 
+import inspect
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -17,12 +18,15 @@ _MESSAGE_HEADERS = {
     "webhook-id": "The same at every attempt: use it to ignore repeats.",
     "webhook-timestamp": "When this attempt was made, in seconds since 1970.",
     "webhook-signature": "By Standard Webhooks 1.0; several, with a space between, while a secret is being replaced.",
-    "traceparent": "W3C Trace Context: a child of the upload's.",
+    "traceparent": "W3C Trace Context: a child of the upload's, or of that of the call for a test; else of a new one.",
 }
 _MESSAGE_ANSWERS = {
     "2XX": "Delivered, whatever the body.",
-    "410": "Not sent again, and a standing endpoint is disabled.",
-    "default": "Sent again later, after `Retry-After` where that says more. Redirects are not followed.",
+    "410": "Not sent again, and a standing endpoint is disabled; as with `webhook-delivery: disable` and any status.",
+    "default": (
+        "Sent again later, after `Retry-After` where that says more, until its tries are used up. Redirects are not "
+        "followed."
+    ),
 }
 _TAGS = {
     "requests": "Catalogues of images to compress, from upload to the end.",
@@ -85,9 +89,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 def _message(name: str, message: Message) -> dict[str, Any]:
     return {
-        "operationId": name.replace(".", "_"),
+        "operationId": "on_" + name.replace(".", "_"),
         "tags": ["webhooks"],
-        "summary": message.summary,
+        "summary": inspect.getdoc(message.model),
         "description": message.description,
         "parameters": [
             {"name": header, "in": "header", "required": True, "description": said, "schema": {"type": "string"}}

@@ -90,7 +90,7 @@ async def test_one_is_sent_again_by_its_id(ingest: Ingest, documents: Documents,
 async def test_all_that_failed_since_and_all_of_a_request_are_sent_again(
     ingest: Ingest, documents: Documents, tmp_path: Path
 ) -> None:
-    """What failed before, or belongs to another, is left."""
+    """What failed before, or belongs to another, is left; so is what waits and has not been tried."""
     long_ago, lately, delivered = await put(
         documents,
         [logged(0, "failed"), logged(1, "failed", request_id=OTHER), logged(2, "delivered", request_id=OTHER)],
@@ -106,6 +106,9 @@ async def test_all_that_failed_since_and_all_of_a_request_are_sent_again(
     done = await darkroom("redeliver", "--request", OTHER, "--url", ingest.url, folder=tmp_path)
     assert (done.code, done.out) == (0, "1 delivery is queued again.\n"), done.err
     assert await states(documents) == {long_ago: "failed", lately: "delayed", delivered: "delayed"}
+    await collection.update_one({"_id": lately}, {"$set": {"attempts_made": 1}})
+    done = await darkroom("redeliver", "--state", "delayed", "--url", ingest.url, folder=tmp_path)
+    assert (done.code, done.out) == (0, "1 delivery is queued again.\n"), done.err
 
 
 async def test_in_a_terminal_there_is_a_table(ingest: Ingest, documents: Documents, tmp_path: Path) -> None:

@@ -157,6 +157,18 @@ async def test_thousands_are_queued_by_one_call(ingest: Ingest, documents: Docum
     assert await redelivered(ingest, request_id=REQUEST) == {"queued": 100, "next": None}
 
 
+async def test_of_what_waits_for_its_next_try_so_many_are_queued_as_were_asked_for(
+    ingest: Ingest, documents: Documents
+) -> None:
+    """What waits untried does not count; of a state that nobody can send again, nothing is."""
+    await put(documents, [logged(n, "delayed", attempts_made=0 if n % 2 else 2) for n in range(8)])
+    some = await redelivered(ingest, state="delayed", limit=3)
+    assert some["queued"] == 3
+    assert await redelivered(ingest, state="delayed", cursor=some["next"]) == {"queued": 1, "next": None}
+    assert await redelivered(ingest, state="delayed") == {"queued": 0, "next": None}
+    assert (await ingest.call("POST", "/api/deliveries/redeliver", json={"state": "pending"}))[0] == 422
+
+
 async def test_a_limit_is_kept_and_the_rest_can_follow(ingest: Ingest, documents: Documents) -> None:
     """The newest first; `next` goes on behind them."""
     await put(documents, [logged(n, "failed") for n in range(5)])

@@ -16,7 +16,8 @@ from services.ingest.event_models import TEST_EVENT
 from services.notifier.event import endpoint_event_of, event_of, image_event_of
 from tests.ingests import SAMPLE, Ingest, ingesting
 from tests.logged import logged, put
-from tests.notifiers import close_request, deliveries_to, subscribe
+from tests.notifiers import close_request, deliveries_to, notifier_settings, notifying, subscribe
+from tests.webhook_server import receiving
 
 ATTEMPT = Attempt(datetime(2026, 1, 31, tzinfo=UTC), 0.1, 500, "http_500", "it broke", "192.0.2.1").document()
 
@@ -90,7 +91,7 @@ async def test_the_one_body_that_may_be_left_out_is_known_by_that(documents: Doc
 
 
 async def bodies_sent(ingest: Ingest, documents: Documents) -> list[dict[str, Any]]:
-    """A body of every event that there is, as receivers get it."""
+    """A body of every event that there is, as notifiers and ingest make it."""
     endpoint = await subscribe(documents, "https://shop.example/hooks", description="shop", events=["image.failed"])
     failing = replace(endpoint, failing_since=endpoint.created_at)
     ended = [await close_request(documents, None, good=good, bad=bad) for good, bad in ((1, 0), (1, 1), (0, 1))]
@@ -135,6 +136,31 @@ async def test_messages_to_receivers_are_as_the_document_says(documents: Documen
         OAS31Validator(whole, format_checker=oas31_format_checker).validate(body)
         for fields, described in fields_of(body, schema, schemas):
             assert fields == described
+
+
+async def test_what_a_receiver_gets_has_the_headers_that_are_described(
+    documents: Documents, mongo_uri: str, tmp_path: Path
+) -> None:
+    """Of a request that is done; its body is as described too."""
+    async with ingesting(documents, tmp_path) as ingest, receiving() as receiver:
+        message = (await specification(ingest))["webhooks"]["request.completed"]["post"]
+        await close_request(documents, receiver.url)
+        async with notifying(notifier_settings(documents, mongo_uri)):
+            [received] = await receiver.first(1)
+    described = {parameter["name"] for parameter in message["parameters"]}
+    sent = {name.lower() for name in received.headers}
+    assert described == {name for name in sent if name.startswith(("webhook-", "trace"))}
+    assert json.loads(received.body)["type"] == "request.completed"
+
+
+async def test_every_operation_has_a_name_of_its_own(documents: Documents, tmp_path: Path) -> None:
+    """Of those that are called and of those that receivers have; clients that are generated go by it."""
+    async with ingesting(documents, tmp_path) as ingest:
+        document = await specification(ingest)
+
+    items = [*document["paths"].values(), *document["webhooks"].values()]
+    names = [operation["operationId"] for item in items for operation in item.values()]
+    assert len(set(names)) == len(names) > 20
 
 
 async def operations(ingest: Ingest) -> int:

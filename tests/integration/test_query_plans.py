@@ -48,6 +48,9 @@ the watchers have slots, and an index on that rank would be written at every cla
 LONG, LARGE = 2000, 128
 """What waits in a long queue, and what a large claim takes of it: more than the results for which plans are tried."""
 
+WITHOUT_AN_INDEX = {"lease.token", "failing_since", "$expr"}
+"""What may stand beside ids without more ado: nothing but the ids can be looked up."""
+
 READS_EVERY_PLACE = "place"
 """The hint of the query for the places that endpoints have, of which there are a thousand; it reads the index alone."""
 
@@ -313,7 +316,7 @@ async def look_into_the_log(documents: Documents) -> None:
     assert await log.get(new[0].webhook_id)
     for _ in range(2):
         assert await log.redeliver(new[0].webhook_id)
-    for wanted in (*lists, DeliveryFilter(state="delayed", endpoint="ours")):
+    for wanted in (*lists, DeliveryFilter(state="delayed")):
         await log.redeliver_some(wanted, 2)
 
 
@@ -370,28 +373,25 @@ async def test_no_query_reads_what_it_does_not_want(survey: Survey) -> None:
 async def test_what_is_given_by_its_ids_is_found_by_them(survey: Survey) -> None:
     """It says so: which plan wins where another condition has an index too is a matter of luck."""
     given = [plan for plan in survey.plans if "$in" in str(plan.filter.get("_id"))]
-    others = [plan for plan in given if plan.filter.keys() & {"state", "announced", "closed", "enabled"}]
+    others = [plan for plan in given if plan.filter.keys() - {"_id", *WITHOUT_AN_INDEX}]
     assert len(others) > 10
     assert [plan.statement for plan in others if plan.hint != BY_ID] == []
 
 
 async def test_a_large_claim_reads_what_it_takes_of_a_long_queue(documents: Documents) -> None:
-    """Of the first, which stand first in every index of what is pending."""
+    """What is claimed stands first in each index of what is pending."""
     await put(documents, [logged(number, "pending") for number in range(LONG)])
-    await documents.requests.accept(new_request(LONG), [new_images(10, 10 + LONG)], uuid4())
     database = documents.mongo.database
     await database.command("profile", 2)
     held = await documents.deliveries.claim(LARGE)
     attempt = Attempt(datetime.now(UTC), 0.1, 200, None, "", "127.0.0.1")
     claimed, recorded = await documents.deliveries.exchange([Ending(one, attempt, "delivered") for one in held], LARGE)
-    claim, images = await documents.images.claim(LARGE)
-    await documents.images.leases.release({claim.token}, [image.document_id for image in images])
     await database.command("profile", 0)
-    assert (len(held), len(claimed), len(images), recorded) == (LARGE, LARGE, LARGE, True)
+    assert (len(held), len(claimed), recorded) == (LARGE, LARGE, True)
     wanted = {"op": {"$in": ["query", "update", "getmore"]}, "ns": {"$not": {"$regex": "system"}}}
     read = await database["system.profile"].find(wanted).to_list(None)
     assert {entry["op"] for entry in read} >= {"query", "update"}
-    assert len(read) > 6
+    assert len(read) >= 5
     assert [entry for entry in read if entry["keysExamined"] > 3 * LARGE] == []
 
 

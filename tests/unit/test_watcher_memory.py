@@ -8,6 +8,7 @@ import pytest
 
 from libs.documents import Output
 from libs.imaging import Options
+from services.watcher import memory as memory_module
 from services.watcher.memory import Memory, key_of
 
 
@@ -82,6 +83,21 @@ async def test_where_half_of_the_slots_wait_nothing_more_is_waited_for() -> None
             tasks.create_task(memory.recall(b"%d" % n, is_awaited=False))
         await memory.recall(b"awaited", is_awaited=True)
         assert {b"0", b"1", b"2"} in images.asked
+
+
+async def test_with_fewer_slots_keys_gather_for_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of the slots, a quarter of the time: of two keys that wait since the same moment one comes first."""
+    monkeypatch.setattr(memory_module, "_PACE_OF_MANY_SECONDS", 4.0)
+    images = Images()
+    images.gate.set()
+    async with remembering(images, slots=32) as many, remembering(images, slots=8) as few, asyncio.TaskGroup() as tasks:
+        for memory in (many, few):
+            await memory.recall(b"first", is_awaited=False)
+        later = tasks.create_task(many.recall(b"many", is_awaited=False))
+        sooner = tasks.create_task(few.recall(b"few", is_awaited=False))
+        done, _ = await asyncio.wait({later, sooner}, return_when=asyncio.FIRST_COMPLETED)
+        assert done == {sooner}
+        many.hurry(is_dry=True)
 
 
 async def test_what_is_remembered_is_not_asked_for_again() -> None:
