@@ -90,7 +90,7 @@ class RedeliveryChunk:
 
 
 class DeliveryLog:
-    """Reads the `deliveries` collection, and queues again what of it has ended.
+    """Reads the `deliveries` collection, and queues again what of it has ended or waits.
 
     Lists are sorted by the time of the event, those of `failed_since` by when they failed; always the newest first. So
     what comes meanwhile stands before the pages yet to be read, and nothing is given twice.
